@@ -1,0 +1,32 @@
+# Every library of others that flota links, in one place. docs/DEPENDENCIES.md says why each.
+# They are linked statically: a host gets one file that needs nothing but its C library.
+
+find_package(Threads REQUIRED)
+
+# flota_static(NAME LIB…): an interface target over Debian's static archives.
+function(flota_static name)
+	add_library(${name} INTERFACE)
+	foreach(lib ${ARGN})
+		find_library(path_${lib} NAMES lib${lib}.a REQUIRED)
+		target_link_libraries(${name} INTERFACE ${path_${lib}})
+	endforeach()
+endfunction()
+
+flota_static(dep_uv uv_a)
+target_link_libraries(dep_uv INTERFACE Threads::Threads dl)
+flota_static(dep_protobuf_c protobuf-c)
+flota_static(dep_ssl ssl crypto)
+target_link_libraries(dep_ssl INTERFACE Threads::Threads dl)
+flota_static(dep_crypto crypto)
+target_link_libraries(dep_crypto INTERFACE Threads::Threads dl)
+flota_static(dep_sqlite sqlite3)
+target_link_libraries(dep_sqlite INTERFACE Threads::Threads dl m)
+flota_static(dep_jansson jansson)
+
+# nng is built by us, patched: packaging/nng says why and does it (once, then it is a no-op).
+set(FLOTA_NNG_PREFIX ${CMAKE_SOURCE_DIR}/.deps/nng CACHE PATH "where the patched nng is installed")
+execute_process(COMMAND ${CMAKE_SOURCE_DIR}/packaging/nng/build ${FLOTA_NNG_PREFIX}
+	COMMAND_ERROR_IS_FATAL ANY)
+add_library(dep_nng INTERFACE)
+target_include_directories(dep_nng SYSTEM INTERFACE ${FLOTA_NNG_PREFIX}/include)
+target_link_libraries(dep_nng INTERFACE ${FLOTA_NNG_PREFIX}/lib/libnng.a Threads::Threads)
