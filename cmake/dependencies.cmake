@@ -23,9 +23,19 @@ flota_static(dep_sqlite sqlite3)
 target_link_libraries(dep_sqlite INTERFACE Threads::Threads dl m)
 flota_static(dep_jansson jansson)
 
-# nng is built by us, patched: packaging/nng says why and does it (once, then it is a no-op).
-set(FLOTA_NNG_PREFIX ${CMAKE_SOURCE_DIR}/.deps/nng CACHE PATH "where the patched nng is installed")
-execute_process(COMMAND ${CMAKE_SOURCE_DIR}/packaging/nng/build ${FLOTA_NNG_PREFIX}
+# nng is built by us, patched: packaging/nng says why and does it (once, then it is a no-op). The
+# thread sanitizer has to see into it, or it takes every hand-over through nng for a race.
+set(nng_options)
+set(nng_prefix ${CMAKE_SOURCE_DIR}/.deps/nng)
+if(FLOTA_SANITIZE STREQUAL "thread")
+	set(nng_options --sanitize=thread)
+	set(nng_prefix ${nng_prefix}-thread)
+endif()
+set(FLOTA_NNG_PREFIX ${nng_prefix} CACHE PATH "where the patched nng is installed")
+file(GLOB nng_inputs CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/packaging/nng/build
+	${CMAKE_SOURCE_DIR}/packaging/nng/patches/*.patch)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${nng_inputs})
+execute_process(COMMAND ${CMAKE_SOURCE_DIR}/packaging/nng/build ${nng_options} ${FLOTA_NNG_PREFIX}
 	COMMAND_ERROR_IS_FATAL ANY)
 add_library(dep_nng INTERFACE)
 target_include_directories(dep_nng SYSTEM INTERFACE ${FLOTA_NNG_PREFIX}/include)
