@@ -1,0 +1,41 @@
+/*
+ * Who a peer is. What it may do follows from this alone (DESIGN.md, "Trust").
+ *
+ * An identity is a URI in the certificate's subject alternative names: flota://FLEET/machine/ID,
+ * flota://FLEET/operator/NAME, flota://FLEET/tenant/T/user/NAME, flota://FLEET/coordinator.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+enum identity_kind {
+	IDENTITY_NONE,
+	IDENTITY_COORDINATOR,
+	IDENTITY_MACHINE,
+	IDENTITY_OPERATOR,
+	IDENTITY_USER,  /* a tenant's */
+	IDENTITY_LOCAL, /* root on the coordinator's machine, by the local socket's credentials */
+};
+
+#define IDENTITY_PART_MAX 128
+
+struct identity {
+	enum identity_kind kind;
+	char fleet[IDENTITY_PART_MAX];
+	char name[IDENTITY_PART_MAX];   /* of the operator or user; the machine's ID */
+	char tenant[IDENTITY_PART_MAX]; /* of a user */
+};
+
+/* Parts are 1 to 127 of [A-Za-z0-9._-]. FL_E_INVALID says what is wrong with @uri. */
+enum fl_code identity_parse(const char *uri, struct identity *ret_identity, struct fl_error *err)
+	FL_MUST_CHECK;
+
+#define IDENTITY_URI_MAX (4 * IDENTITY_PART_MAX)
+
+/* "flota://..." into @text of IDENTITY_URI_MAX bytes. */
+void identity_format(const struct identity *identity, char *text);
+
+/* "operator ana", "machine 3f2a...": for logs and people. */
+void identity_describe(const struct identity *identity, char *text, size_t size);
