@@ -198,9 +198,9 @@ static void test_file_read_of_proc(void **state)
 	assert_int_equal(fl_file_read("/proc/self/status", 10, &data, &len, NULL), FL_E_TOO_BIG);
 }
 
-#define DOOR_STATES(X)                                                           \
-	X(DOOR, CLOSED, FL_TO(DOOR, OPEN) | FL_TO(DOOR, LOCKED))                 \
-	X(DOOR, OPEN, FL_TO(DOOR, CLOSED))                                       \
+#define DOOR_STATES(X) \
+	X(DOOR, CLOSED, FL_TO(DOOR, OPEN) | FL_TO(DOOR, LOCKED)) \
+	X(DOOR, OPEN, FL_TO(DOOR, CLOSED)) \
 	X(DOOR, LOCKED, FL_TO(DOOR, CLOSED))
 FL_FSM_DEFINE(door, DOOR_STATES)
 
@@ -263,7 +263,8 @@ static void capture_log(void (*body)(void), char *text, size_t size)
 static void log_lines(void)
 {
 	fl_log_set_request(0xabcU);
-	fl_log(FL_WARNING, "machine.lost", "machine=%s after_ms=%u text=%s", "m1", 30U, "a \"b\"\nc");
+	fl_log(FL_WARNING, "machine.lost", "machine=%s after_ms=%u text=%s", "m1", 30U,
+		"a \"b\"\nc");
 	fl_log_set_request(0);
 	fl_log(FL_DEBUG, "not.wanted", "x=%d", 1);
 }

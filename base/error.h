@@ -14,27 +14,27 @@
  * X(name, wire value, exit code of flotactl, text). Wire values are part of the protocol: never
  * renumber one, only add. A code that this program does not know becomes FL_E_INTERNAL.
  */
-#define FL_CODES(X)                                                              \
-	X(FL_OK, 0, 0, "ok")                                                     \
-	X(FL_E_INTERNAL, 1, 1, "internal error")                                 \
-	X(FL_E_INVALID, 2, 1, "invalid argument")                                \
-	X(FL_E_SYNTAX, 3, 1, "syntax error")                                     \
-	X(FL_E_NOT_FOUND, 4, 1, "not found")                                     \
-	X(FL_E_EXISTS, 5, 1, "exists already")                                   \
-	X(FL_E_STATE, 6, 1, "not possible in this state")                        \
-	X(FL_E_FAILED, 7, 1, "failed")                                           \
-	X(FL_E_NO_MEMORY, 8, 1, "out of memory")                                 \
-	X(FL_E_IO, 9, 1, "input/output error")                                   \
-	X(FL_E_TOO_BIG, 10, 1, "too big")                                        \
-	X(FL_E_LIMIT, 11, 1, "a limit is reached")                               \
-	X(FL_E_CANCELED, 12, 1, "canceled")                                      \
-	X(FL_E_UNAVAILABLE, 13, 5, "cannot be reached")                          \
-	X(FL_E_DENIED, 14, 6, "permission denied")                               \
-	X(FL_E_TIMEOUT, 15, 7, "timed out")                                      \
-	X(FL_E_UNSCHEDULABLE, 16, 8, "no machine can take it")                   \
-	X(FL_E_PROTOCOL, 17, 1, "malformed message")                             \
-	X(FL_E_VERSION, 18, 1, "protocol version not supported")                 \
-	X(FL_E_STORE, 19, 1, "the store cannot be written")                      \
+#define FL_CODES(X) \
+	X(FL_OK, 0, 0, "ok") \
+	X(FL_E_INTERNAL, 1, 1, "internal error") \
+	X(FL_E_INVALID, 2, 1, "invalid argument") \
+	X(FL_E_SYNTAX, 3, 1, "syntax error") \
+	X(FL_E_NOT_FOUND, 4, 1, "not found") \
+	X(FL_E_EXISTS, 5, 1, "exists already") \
+	X(FL_E_STATE, 6, 1, "not possible in this state") \
+	X(FL_E_FAILED, 7, 1, "failed") \
+	X(FL_E_NO_MEMORY, 8, 1, "out of memory") \
+	X(FL_E_IO, 9, 1, "input/output error") \
+	X(FL_E_TOO_BIG, 10, 1, "too big") \
+	X(FL_E_LIMIT, 11, 1, "a limit is reached") \
+	X(FL_E_CANCELED, 12, 1, "canceled") \
+	X(FL_E_UNAVAILABLE, 13, 5, "cannot be reached") \
+	X(FL_E_DENIED, 14, 6, "permission denied") \
+	X(FL_E_TIMEOUT, 15, 7, "timed out") \
+	X(FL_E_UNSCHEDULABLE, 16, 8, "no machine can take it") \
+	X(FL_E_PROTOCOL, 17, 1, "malformed message") \
+	X(FL_E_VERSION, 18, 1, "protocol version not supported") \
+	X(FL_E_STORE, 19, 1, "the store cannot be written") \
 	X(FL_E_USAGE, 20, 1, "wrong usage")
 
 enum fl_code {
@@ -76,16 +76,16 @@ enum fl_code fl_error_set_errno(struct fl_error *err, enum fl_code code, int err
 enum fl_code fl_error_prefix(struct fl_error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-#define FL_FAIL(err, code, ...)             fl_error_set((err), (code), __VA_ARGS__)
-#define FL_FAIL_ERRNO(err, errnum, ...)     fl_error_set_errno((err), FL_E_IO, (errnum), __VA_ARGS__)
-#define FL_FAIL_NO_MEMORY(err)              fl_error_set((err), FL_E_NO_MEMORY, "out of memory")
+#define FL_FAIL(err, code, ...)         fl_error_set((err), (code), __VA_ARGS__)
+#define FL_FAIL_ERRNO(err, errnum, ...) fl_error_set_errno((err), FL_E_IO, (errnum), __VA_ARGS__)
+#define FL_FAIL_NO_MEMORY(err)          fl_error_set((err), FL_E_NO_MEMORY, "out of memory")
 
 /* The only macro that may hide a return. */
-#define FL_TRY(expression)                                                       \
-	do {                                                                     \
-		enum fl_code fl_try_code_ = (expression);                        \
-		if (fl_try_code_ != FL_OK)                                       \
-			return fl_try_code_;                                     \
+#define FL_TRY(expression) \
+	do { \
+		enum fl_code fl_try_code_ = (expression); \
+		if (fl_try_code_ != FL_OK) \
+			return fl_try_code_; \
 	} while (0)
 
 #define FL_MUST_CHECK __attribute__((warn_unused_result))
@@ -94,9 +94,9 @@ enum fl_code fl_error_prefix(struct fl_error *err, const char *format, ...)
  * Our own bug: says where and aborts, in every build. Never for what a peer, a file or a person
  * gave us. The condition must have no effect of its own.
  */
-#define fl_assert(condition)                                                     \
-	do {                                                                     \
-		if (__builtin_expect(!(condition), 0))                           \
+#define fl_assert(condition) \
+	do { \
+		if (__builtin_expect(!(condition), 0)) \
 			fl_assert_failed(#condition, __FILE__, __LINE__, __func__); \
 	} while (0)
 

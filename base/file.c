@@ -52,8 +52,7 @@ enum fl_code fl_file_read(
 			break;
 		len += (size_t)n;
 		if (len > max)
-			return FL_FAIL(
-				err, FL_E_TOO_BIG, "%s: more than %zu bytes", path, max);
+			return FL_FAIL(err, FL_E_TOO_BIG, "%s: more than %zu bytes", path, max);
 	}
 	data[len] = '\0';
 	*ret_data = FL_TAKE(data);
@@ -120,8 +119,7 @@ enum fl_code fl_file_write(const char *path, const void *data, size_t len, mode_
 	enum fl_code code;
 
 	/* A leading dot: systemd and shell globs pass over a file that is not finished. */
-	temporary = fl_printf(
-		"%.*s.%s.XXXXXX", folder_len, path, name != NULL ? name + 1 : path);
+	temporary = fl_printf("%.*s.%s.XXXXXX", folder_len, path, name != NULL ? name + 1 : path);
 	if (temporary == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	fd = mkostemp(temporary, O_CLOEXEC);

@@ -26,7 +26,8 @@ struct fl_fsm_def {
 struct fl_fsm {
 	const struct fl_fsm_def *def;
 	const char *id; /* which of its kind, for the trace; borrowed */
-	void (*invariant)(const struct fl_fsm *fsm); /* nullable; asserts what holds in each state */
+	void (*invariant)(
+		const struct fl_fsm *fsm); /* nullable; asserts what holds in each state */
 	unsigned state;
 };
 
@@ -36,17 +37,17 @@ struct fl_fsm {
 #define FL_FSM_NAME_(prefix, state, to)  #state,
 #define FL_FSM_MOVES_(prefix, state, to) (to),
 
-#define FL_FSM_DEFINE(name_, LIST)                                               \
-	enum name_##_state { LIST(FL_FSM_ENUM_) };                               \
-	static const char *const name_##_state_names[] = {LIST(FL_FSM_NAME_)};   \
-	static const uint32_t name_##_state_moves[] = {LIST(FL_FSM_MOVES_)};     \
-	_Static_assert(sizeof(name_##_state_moves) <= 32 * sizeof(uint32_t),     \
-		"a state machine has at most 32 states");                        \
-	static const struct fl_fsm_def name_##_fsm_def = {                       \
-		.name = #name_,                                                  \
-		.n_states = sizeof(name_##_state_moves) / sizeof(uint32_t),      \
-		.state_names = name_##_state_names,                              \
-		.may_move_to = name_##_state_moves,                              \
+#define FL_FSM_DEFINE(name_, LIST) \
+	enum name_##_state{LIST(FL_FSM_ENUM_)}; \
+	static const char *const name_##_state_names[] = {LIST(FL_FSM_NAME_)}; \
+	static const uint32_t name_##_state_moves[] = {LIST(FL_FSM_MOVES_)}; \
+	_Static_assert(sizeof(name_##_state_moves) <= 32 * sizeof(uint32_t), \
+		"a state machine has at most 32 states"); \
+	static const struct fl_fsm_def name_##_fsm_def = { \
+		.name = #name_, \
+		.n_states = sizeof(name_##_state_moves) / sizeof(uint32_t), \
+		.state_names = name_##_state_names, \
+		.may_move_to = name_##_state_moves, \
 	};
 
 /* Begins in the first state. @id is borrowed and must outlive the machine. */

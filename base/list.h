@@ -72,14 +72,14 @@ static inline void fl_list_splice(struct fl_list *to, struct fl_list *from)
 #define FL_LIST_ENTRY(node, type, member) FL_CONTAINER(node, type, member)
 
 /* @variable is a pointer to the containing type. The body may not remove it: see _SAFE. */
-#define FL_LIST_FOREACH(variable, list, member)                                  \
+#define FL_LIST_FOREACH(variable, list, member) \
 	for (variable = FL_LIST_ENTRY((list)->next, __typeof__(*variable), member); \
-		&(variable)->member != (list);                                   \
+		&(variable)->member != (list); \
 		variable = FL_LIST_ENTRY((variable)->member.next, __typeof__(*variable), member))
 
 /* The body may remove or free @variable, and nothing else of the list. */
-#define FL_LIST_FOREACH_SAFE(variable, list, member, following)                  \
+#define FL_LIST_FOREACH_SAFE(variable, list, member, following) \
 	for (variable = FL_LIST_ENTRY((list)->next, __typeof__(*variable), member), \
 	    following = FL_LIST_ENTRY((variable)->member.next, __typeof__(*variable), member); \
-		&(variable)->member != (list); variable = following,             \
+		&(variable)->member != (list); variable = following, \
 	    following = FL_LIST_ENTRY((following)->member.next, __typeof__(*variable), member))

@@ -18,10 +18,10 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define LINE_MAX_BYTES 2048
-#define REPEAT_LIMIT 50U
+#define LINE_MAX_BYTES   2048
+#define REPEAT_LIMIT     50U
 #define REPEAT_WINDOW_MS 5000U
-#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+#define JOURNAL_SOCKET   "/run/systemd/journal/socket"
 
 /* Stands between the pairs while they are formatted, so that values may hold spaces. */
 #define SEPARATOR '\x1f'
@@ -38,10 +38,8 @@ static struct {
 	enum fl_level level;
 	pthread_mutex_t lock; /* guards repeats; the rest is set before threads start */
 	struct repeat repeats[64];
-} logger = {.program = "flota",
-	.journal_fd = -1,
-	.level = FL_INFO,
-	.lock = PTHREAD_MUTEX_INITIALIZER};
+} logger = {
+	.program = "flota", .journal_fd = -1, .level = FL_INFO, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 static _Thread_local uint64_t current_request;
 
@@ -219,8 +217,8 @@ static void pair_to_journal(
 	line_text(line, "FLOTA_", 6);
 	for (size_t i = 0; i < key_len; i++)
 		line_byte(line, isalnum((unsigned char)key[i])
-				? (char)toupper((unsigned char)key[i])
-				: '_');
+					? (char)toupper((unsigned char)key[i])
+					: '_');
 	line_byte(line, '=');
 	line_value(line, value, value_len, false);
 	line_byte(line, '\n');
@@ -229,14 +227,16 @@ static void pair_to_journal(
 static void write_text(struct line *line, enum fl_level level, const char *event, const char *pairs)
 {
 	char head[128];
-	int n = snprintf(head, sizeof(head), "%s: %s: %s", logger.program, level_name(level), event);
+	int n = snprintf(
+		head, sizeof(head), "%s: %s: %s", logger.program, level_name(level), event);
 
 	line->len = 0;
 	line_text(line, head, n > 0 && (size_t)n < sizeof(head) ? (size_t)n : strlen(head));
 	pairs_foreach(line, pairs, pair_to_text);
 }
 
-static void write_journal(struct line *line, enum fl_level level, const char *event, const char *pairs)
+static void write_journal(
+	struct line *line, enum fl_level level, const char *event, const char *pairs)
 {
 	struct line message;
 	char head[192];
@@ -277,8 +277,7 @@ void fl_log_event(enum fl_level level, const char *event, const char *format, ..
 		n += (size_t)snprintf(pairs + n, sizeof(pairs) - n, "%crequest=%016" PRIx64,
 			SEPARATOR, current_request);
 	if (held > 0 && n < sizeof(pairs))
-		(void)snprintf(
-			pairs + n, sizeof(pairs) - n, "%cheld_back=%u", SEPARATOR, held);
+		(void)snprintf(pairs + n, sizeof(pairs) - n, "%cheld_back=%u", SEPARATOR, held);
 
 	if (logger.journal_fd >= 0) {
 		write_journal(&line, level, event, pairs);

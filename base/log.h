@@ -40,8 +40,8 @@ void fl_log_set_request(uint64_t request_id);
 void fl_log_event(enum fl_level level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-#define fl_log(level, event, ...)                                                \
-	do {                                                                     \
-		if (fl_log_wants(level))                                         \
-			fl_log_event((level), (event), __VA_ARGS__);             \
+#define fl_log(level, event, ...) \
+	do { \
+		if (fl_log_wants(level)) \
+			fl_log_event((level), (event), __VA_ARGS__); \
 	} while (0)

@@ -68,8 +68,7 @@ void fl_mailbox_post(struct fl_mailbox *mailbox, struct fl_list *node)
 
 static void on_closed(uv_handle_t *handle)
 {
-	struct fl_mailbox *mailbox =
-		FL_CONTAINER((uv_async_t *)handle, struct fl_mailbox, wake);
+	struct fl_mailbox *mailbox = FL_CONTAINER((uv_async_t *)handle, struct fl_mailbox, wake);
 	fl_mailbox_closed closed = mailbox->closed;
 	void *userdata = mailbox->userdata;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Memory that is out is told to the caller; uthash's default would end the program. */
-#define HASH_NONFATAL_OOM 1
+#define HASH_NONFATAL_OOM          1
 #define uthash_nonfatal_oom(entry) ((entry)->value = NULL)
 #include <uthash.h>
 
@@ -35,7 +35,8 @@ void fl_map_free(struct fl_map *map)
 
 	if (map == NULL)
 		return;
-	HASH_ITER (hh, map->entries, entry, following) {
+	HASH_ITER(hh, map->entries, entry, following)
+	{
 		HASH_DEL(map->entries, entry);
 		free(entry);
 	}

@@ -18,8 +18,8 @@ void fl_map_free(struct fl_map *map);
 FL_DEFINE_CLEANUP(struct fl_map *, fl_map_free)
 
 /* Puts @value under @key, in place of one that is there. @value is not NULL. */
-enum fl_code fl_map_put(struct fl_map *map, const char *key, void *value, struct fl_error *err)
-	FL_MUST_CHECK;
+enum fl_code fl_map_put(
+	struct fl_map *map, const char *key, void *value, struct fl_error *err) FL_MUST_CHECK;
 
 /* The value, or NULL. */
 void *fl_map_get(const struct fl_map *map, const char *key);
@@ -35,8 +35,8 @@ struct fl_map_entry *fl_map_next(const struct fl_map_entry *entry);
 const char *fl_map_key(const struct fl_map_entry *entry);
 void *fl_map_value(const struct fl_map_entry *entry);
 
-#define FL_MAP_FOREACH(entry, following, map)                                    \
-	for (struct fl_map_entry *entry = fl_map_first(map),                     \
+#define FL_MAP_FOREACH(entry, following, map) \
+	for (struct fl_map_entry *entry = fl_map_first(map), \
 				 *following = entry != NULL ? fl_map_next(entry) : NULL; \
-		entry != NULL; entry = following,                                \
-				 following = entry != NULL ? fl_map_next(entry) : NULL)
+		entry != NULL; \
+		entry = following, following = entry != NULL ? fl_map_next(entry) : NULL)

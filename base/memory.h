@@ -8,25 +8,25 @@
 #define FL_CLEANUP(function) __attribute__((cleanup(function)))
 
 /* The value of @variable, which becomes NULL: ownership moves to the receiver. */
-#define FL_TAKE(variable)                                                        \
-	({                                                                       \
-		__typeof__(variable) fl_taken_ = (variable);                     \
-		(variable) = NULL;                                               \
-		fl_taken_;                                                       \
+#define FL_TAKE(variable) \
+	({ \
+		__typeof__(variable) fl_taken_ = (variable); \
+		(variable) = NULL; \
+		fl_taken_; \
 	})
 
 /* Defines `static inline void NAMEp(TYPE **)` for FL_CLEANUP(NAMEp), from `void NAME(TYPE *)`. */
-#define FL_DEFINE_CLEANUP(type, name)                                            \
-	static inline void name##p(type *fl_pointer_)                            \
-	{                                                                        \
-		if (*fl_pointer_ != NULL)                                        \
-			name(*fl_pointer_);                                      \
+#define FL_DEFINE_CLEANUP(type, name) \
+	static inline void name##p(type *fl_pointer_) \
+	{ \
+		if (*fl_pointer_ != NULL) \
+			name(*fl_pointer_); \
 	}
 
 #define FL_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The structure that holds @pointer as its @member. */
-#define FL_CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define FL_CONTAINER(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* free(3) for FL_CLEANUP, on any pointer to allocated memory. */
 void fl_freep(void *pointer_to_pointer);

@@ -117,8 +117,8 @@ static enum fl_code parse_measure(const char *text, const struct unit_of_measure
 			return FL_FAIL(err, FL_E_INVALID, "\"%s\" is too large", text);
 		return FL_OK;
 	}
-	return FL_FAIL(err, FL_E_INVALID, "\"%s\" has an unknown unit; write it like %s", text,
-		example);
+	return FL_FAIL(
+		err, FL_E_INVALID, "\"%s\" has an unknown unit; write it like %s", text, example);
 }
 
 enum fl_code fl_parse_duration_ms(const char *text, uint64_t *ret_ms, struct fl_error *err)
@@ -126,7 +126,8 @@ enum fl_code fl_parse_duration_ms(const char *text, uint64_t *ret_ms, struct fl_
 	static const struct unit_of_measure units[] = {{"ms", 1}, {"", 1000}, {"s", 1000},
 		{"min", 60000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
 
-	return parse_measure(text, units, FL_COUNT(units), "500ms, 10s, 2min, 1h or 7d", ret_ms, err);
+	return parse_measure(
+		text, units, FL_COUNT(units), "500ms, 10s, 2min, 1h or 7d", ret_ms, err);
 }
 
 enum fl_code fl_parse_size(const char *text, uint64_t *ret_bytes, struct fl_error *err)
@@ -142,7 +143,7 @@ static enum fl_code check_range(
 {
 	if (number < option->min || (option->max != 0 && number > option->max)) {
 		const char *unit = option->type == FL_OPTION_DURATION ? " ms"
-			: option->type == FL_OPTION_SIZE              ? " bytes"
+				   : option->type == FL_OPTION_SIZE   ? " bytes"
 								      : "";
 
 		if (option->max == 0)
@@ -193,7 +194,8 @@ static enum fl_code set_field(
 	return FL_OK;
 }
 
-enum fl_code fl_options_init(const struct fl_option_table *table, void *config, struct fl_error *err)
+enum fl_code fl_options_init(
+	const struct fl_option_table *table, void *config, struct fl_error *err)
 {
 	for (size_t i = 0; i < table->n_options; i++) {
 		const struct fl_option *option = &table->options[i];
@@ -219,7 +221,8 @@ void fl_options_fini(const struct fl_option_table *table, void *config)
 	}
 }
 
-static const struct fl_option *find_arg(const struct fl_option_table *table, const char *name, size_t len)
+static const struct fl_option *find_arg(
+	const struct fl_option_table *table, const char *name, size_t len)
 {
 	for (size_t i = 0; i < table->n_options; i++) {
 		const struct fl_option *option = &table->options[i];
@@ -310,8 +313,8 @@ static enum fl_code read_line(struct file_state *state, char *line, struct fl_er
 	return FL_OK;
 }
 
-enum fl_code fl_options_read_file(const struct fl_option_table *table, const char *path,
-	void *config, struct fl_error *err)
+enum fl_code fl_options_read_file(
+	const struct fl_option_table *table, const char *path, void *config, struct fl_error *err)
 {
 	struct file_state state = {.table = table, .config = config};
 	FL_CLEANUP(fl_freep) char *text = NULL;

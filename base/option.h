@@ -16,16 +16,16 @@
 #include "base/strv.h"
 
 enum fl_option_type {
-	FL_OPTION_STRING,   /* char *, owned */
-	FL_OPTION_LIST,     /* struct fl_strv; each use adds, an empty value clears */
-	FL_OPTION_BOOL,     /* bool: yes/no, true/false, on/off, 1/0 */
-	FL_OPTION_UINT,     /* uint64_t */
+	FL_OPTION_STRING, /* char *, owned */
+	FL_OPTION_LIST, /* struct fl_strv; each use adds, an empty value clears */
+	FL_OPTION_BOOL, /* bool: yes/no, true/false, on/off, 1/0 */
+	FL_OPTION_UINT, /* uint64_t */
 	FL_OPTION_DURATION, /* uint64_t milliseconds: "500ms" "10s" "2min" "1h" "1d"; bare = s */
-	FL_OPTION_SIZE,     /* uint64_t bytes: "512K" "2M" "1G" (powers of 1024) */
+	FL_OPTION_SIZE, /* uint64_t bytes: "512K" "2M" "1G" (powers of 1024) */
 };
 
 enum fl_option_flags {
-	FL_OPTION_ARG_ONLY = 1U << 0,  /* not in the configuration file */
+	FL_OPTION_ARG_ONLY = 1U << 0, /* not in the configuration file */
 	FL_OPTION_FILE_ONLY = 1U << 1, /* not on the command line */
 };
 
@@ -34,8 +34,8 @@ struct fl_option {
 	char short_name; /* 0 for none */
 	enum fl_option_type type;
 	unsigned flags;
-	uint64_t min, max;      /* of numbers, durations (ms) and sizes; max 0 = no bound */
-	const char *initial;    /* as it would be written; NULL = empty */
+	uint64_t min, max; /* of numbers, durations (ms) and sizes; max 0 = no bound */
+	const char *initial; /* as it would be written; NULL = empty */
 	const char *value_name; /* "PATH", for --help */
 	const char *doc;
 	size_t offset; /* of the field, in the program's own configuration structure */
@@ -81,9 +81,9 @@ void fl_options_man(const struct fl_option_table *table, bool as_file, FILE *out
 
 /* The values' own syntax. */
 enum fl_code fl_parse_bool(const char *text, bool *ret_value, struct fl_error *err) FL_MUST_CHECK;
-enum fl_code fl_parse_uint(const char *text, uint64_t *ret_value, struct fl_error *err)
-	FL_MUST_CHECK;
-enum fl_code fl_parse_duration_ms(const char *text, uint64_t *ret_ms, struct fl_error *err)
-	FL_MUST_CHECK;
-enum fl_code fl_parse_size(const char *text, uint64_t *ret_bytes, struct fl_error *err)
-	FL_MUST_CHECK;
+enum fl_code fl_parse_uint(
+	const char *text, uint64_t *ret_value, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code fl_parse_duration_ms(
+	const char *text, uint64_t *ret_ms, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code fl_parse_size(
+	const char *text, uint64_t *ret_bytes, struct fl_error *err) FL_MUST_CHECK;

@@ -21,17 +21,41 @@ struct config {
 #define AT(field) offsetof(struct config, field)
 
 static const struct fl_option options[] = {
-	{.name = "data", .type = FL_OPTION_STRING, .initial = "/var/lib/x", .doc = "A folder.",
+	{.name = "data",
+		.type = FL_OPTION_STRING,
+		.initial = "/var/lib/x",
+		.doc = "A folder.",
 		.offset = AT(data)},
-	{.name = "listen-address", .type = FL_OPTION_LIST, .initial = "a b", .doc = "Addresses.",
+	{.name = "listen-address",
+		.type = FL_OPTION_LIST,
+		.initial = "a b",
+		.doc = "Addresses.",
 		.offset = AT(listen)},
-	{.name = "verbose", .short_name = 'v', .type = FL_OPTION_BOOL, .doc = "Say more.",
-		.offset = AT(verbose), .flags = FL_OPTION_ARG_ONLY},
-	{.name = "lines", .short_name = 'n', .type = FL_OPTION_UINT, .min = 1, .max = 100,
-		.initial = "10", .value_name = "N", .doc = "Lines.", .offset = AT(lines)},
-	{.name = "lease", .type = FL_OPTION_DURATION, .min = 1000, .initial = "10s",
-		.doc = "The lease.", .offset = AT(lease_ms)},
-	{.name = "size", .type = FL_OPTION_SIZE, .initial = "2M", .doc = "A size.",
+	{.name = "verbose",
+		.short_name = 'v',
+		.type = FL_OPTION_BOOL,
+		.doc = "Say more.",
+		.offset = AT(verbose),
+		.flags = FL_OPTION_ARG_ONLY},
+	{.name = "lines",
+		.short_name = 'n',
+		.type = FL_OPTION_UINT,
+		.min = 1,
+		.max = 100,
+		.initial = "10",
+		.value_name = "N",
+		.doc = "Lines.",
+		.offset = AT(lines)},
+	{.name = "lease",
+		.type = FL_OPTION_DURATION,
+		.min = 1000,
+		.initial = "10s",
+		.doc = "The lease.",
+		.offset = AT(lease_ms)},
+	{.name = "size",
+		.type = FL_OPTION_SIZE,
+		.initial = "2M",
+		.doc = "A size.",
 		.offset = AT(size)},
 };
 
@@ -40,7 +64,8 @@ static const struct fl_option_table table = {
 
 static void test_args(void **state)
 {
-	const char *argv[] = {"x", "start", "-v", "--lines", "7", "a.service", "--lease=2min", "--", "-b"};
+	const char *argv[] = {
+		"x", "start", "-v", "--lines", "7", "a.service", "--lease=2min", "--", "-b"};
 	struct config config = {0};
 	struct fl_error err = {0};
 	int first;
@@ -48,7 +73,9 @@ static void test_args(void **state)
 	(void)state;
 	assert_int_equal(fl_options_init(&table, &config, &err), FL_OK);
 	assert_int_equal(config.listen.n, 2);
-	assert_int_equal(fl_options_parse_args(&table, 9, (char **)argv, false, &config, &first, &err), FL_OK);
+	assert_int_equal(
+		fl_options_parse_args(&table, 9, (char **)argv, false, &config, &first, &err),
+		FL_OK);
 	assert_true(config.verbose);
 	assert_int_equal(config.lines, 7);
 	assert_int_equal(config.lease_ms, 120000);
@@ -66,7 +93,9 @@ static void test_args_stop_at_word(void **state)
 	int first;
 
 	(void)state;
-	assert_int_equal(fl_options_parse_args(&table, 4, (char **)argv, true, &config, &first, NULL), FL_OK);
+	assert_int_equal(
+		fl_options_parse_args(&table, 4, (char **)argv, true, &config, &first, NULL),
+		FL_OK);
 	assert_int_equal(first, 2);
 	assert_int_equal(config.lines, 5);
 	assert_false(config.verbose);
@@ -80,7 +109,8 @@ static void expect_arg_error(const char *arg, const char *text)
 	int first;
 
 	assert_int_equal(
-		fl_options_parse_args(&table, 2, (char **)argv, false, &config, &first, &err), FL_E_USAGE);
+		fl_options_parse_args(&table, 2, (char **)argv, false, &config, &first, &err),
+		FL_E_USAGE);
 	assert_string_equal(err.text, text);
 }
 

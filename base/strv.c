@@ -11,8 +11,7 @@ void fl_strv_fini(struct fl_strv *strv)
 	*strv = (struct fl_strv){0};
 }
 
-enum fl_code fl_strv_add_n(
-	struct fl_strv *strv, const char *text, size_t len, struct fl_error *err)
+enum fl_code fl_strv_add_n(struct fl_strv *strv, const char *text, size_t len, struct fl_error *err)
 {
 	char *copy = fl_memdup0(text, len);
 

@@ -18,27 +18,27 @@
 #define PROTO_VERSION     1U
 #define PROTO_VERSION_MIN 1U
 
-#define LIMIT_MESSAGE     (4U << 20)  /* bytes of a message on the wire */
-#define LIMIT_MEMORY      (32U << 20) /* bytes that unpacking one may allocate */
-#define LIMIT_NAME        256U        /* bytes of a unit's name, an ID, an address, a key */
-#define LIMIT_TEXT        4096U       /* bytes of a text for people */
-#define LIMIT_UNIT_FILE   (1U << 20)  /* bytes of one unit file */
-#define LIMIT_CHANGES     1000U       /* changes in a request */
-#define LIMIT_NAMES       10000U      /* unit names in a request or reply */
-#define LIMIT_UNITS_PAGE  1000U       /* units in a reply */
-#define LIMIT_MACHINES    20000U      /* placements of a unit, refusals, machines in a reply */
-#define LIMIT_MACHINES_PAGE 1000U     /* machines in a page of a listing */
-#define LIMIT_WARNINGS    100U
-#define LIMIT_METADATA    64U         /* pairs of a machine */
-#define LIMIT_CAPABILITIES 64U
-#define LIMIT_STATES      1000U       /* unit states in a report */
-#define LIMIT_ASSIGNMENTS 1000U       /* assignments in a reply */
-#define LIMIT_CALLS       32U         /* calls under way on a machine */
-#define LIMIT_CALL_DATA   (64U << 10) /* bytes of a call's output in one message */
-#define LIMIT_ON_DISK     (1U << 30)  /* bytes of an agent's record */
+#define LIMIT_MESSAGE       (4U << 20) /* bytes of a message on the wire */
+#define LIMIT_MEMORY        (32U << 20) /* bytes that unpacking one may allocate */
+#define LIMIT_NAME          256U /* bytes of a unit's name, an ID, an address, a key */
+#define LIMIT_TEXT          4096U /* bytes of a text for people */
+#define LIMIT_UNIT_FILE     (1U << 20) /* bytes of one unit file */
+#define LIMIT_CHANGES       1000U /* changes in a request */
+#define LIMIT_NAMES         10000U /* unit names in a request or reply */
+#define LIMIT_UNITS_PAGE    1000U /* units in a reply */
+#define LIMIT_MACHINES      20000U /* placements of a unit, refusals, machines in a reply */
+#define LIMIT_MACHINES_PAGE 1000U /* machines in a page of a listing */
+#define LIMIT_WARNINGS      100U
+#define LIMIT_METADATA      64U /* pairs of a machine */
+#define LIMIT_CAPABILITIES  64U
+#define LIMIT_STATES        1000U /* unit states in a report */
+#define LIMIT_ASSIGNMENTS   1000U /* assignments in a reply */
+#define LIMIT_CALLS         32U /* calls under way on a machine */
+#define LIMIT_CALL_DATA     (64U << 10) /* bytes of a call's output in one message */
+#define LIMIT_ON_DISK       (1U << 30) /* bytes of an agent's record */
 
 /* How much of a page to fill before saying "more". */
-#define WIRE_PAGE_BYTES   (1U << 20)
+#define WIRE_PAGE_BYTES (1U << 20)
 
 /* Packs @envelope (its version is set here) into allocated bytes. FL_E_TOO_BIG over LIMIT_MESSAGE,
  * FL_E_LIMIT where a field is over its bound. */

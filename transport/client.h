@@ -33,8 +33,8 @@ struct transport_client_handlers {
 
 enum fl_code transport_client_open(struct transport_client **ret_client, uv_loop_t *loop,
 	const struct transport_client_config *config,
-	const struct transport_client_handlers *handlers, void *userdata, struct fl_error *err)
-	FL_MUST_CHECK;
+	const struct transport_client_handlers *handlers, void *userdata,
+	struct fl_error *err) FL_MUST_CHECK;
 
 /* Calls under way end with FL_E_CANCELED; @closed comes from the loop, after them. */
 void transport_client_close(
@@ -57,5 +57,4 @@ void transport_call_cancel(struct transport_call *call);
 bool transport_client_connected(const struct transport_client *client);
 
 /* The local address that the connection goes out from ("" when not connected). */
-void transport_client_local_address(
-	const struct transport_client *client, char *text, size_t size);
+void transport_client_local_address(const struct transport_client *client, char *text, size_t size);

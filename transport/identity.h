@@ -15,7 +15,7 @@ enum identity_kind {
 	IDENTITY_COORDINATOR,
 	IDENTITY_MACHINE,
 	IDENTITY_OPERATOR,
-	IDENTITY_USER,  /* a tenant's */
+	IDENTITY_USER, /* a tenant's */
 	IDENTITY_LOCAL, /* root on the coordinator's machine, by the local socket's credentials */
 };
 
@@ -24,13 +24,13 @@ enum identity_kind {
 struct identity {
 	enum identity_kind kind;
 	char fleet[IDENTITY_PART_MAX];
-	char name[IDENTITY_PART_MAX];   /* of the operator or user; the machine's ID */
+	char name[IDENTITY_PART_MAX]; /* of the operator or user; the machine's ID */
 	char tenant[IDENTITY_PART_MAX]; /* of a user */
 };
 
 /* Parts are 1 to 127 of [A-Za-z0-9._-]. FL_E_INVALID says what is wrong with @uri. */
-enum fl_code identity_parse(const char *uri, struct identity *ret_identity, struct fl_error *err)
-	FL_MUST_CHECK;
+enum fl_code identity_parse(
+	const char *uri, struct identity *ret_identity, struct fl_error *err) FL_MUST_CHECK;
 
 #define IDENTITY_URI_MAX (4 * IDENTITY_PART_MAX)
 

@@ -22,9 +22,9 @@ struct transport_peer;
 struct transport_server_config {
 	const char *const *urls; /* tls+tcp://HOST:PORT, ipc:///PATH; NULL-terminated */
 	struct tls_credentials *credentials; /* a reference is taken; nullable with only ipc */
-	size_t message_max;      /* bytes; larger messages close their connection */
+	size_t message_max; /* bytes; larger messages close their connection */
 	unsigned peer_requests_max; /* held at once by one connection; more are refused */
-	size_t peer_bytes_max;   /* of requests held by one connection */
+	size_t peer_bytes_max; /* of requests held by one connection */
 };
 
 struct transport_server_handlers {
@@ -39,8 +39,8 @@ struct transport_server_handlers {
 /* Listens at once: FL_E_IO where an address cannot be bound. */
 enum fl_code transport_server_open(struct transport_server **ret_server, uv_loop_t *loop,
 	const struct transport_server_config *config,
-	const struct transport_server_handlers *handlers, void *userdata, struct fl_error *err)
-	FL_MUST_CHECK;
+	const struct transport_server_handlers *handlers, void *userdata,
+	struct fl_error *err) FL_MUST_CHECK;
 
 /* Closes connections and drops held requests (request_gone is called for each), then calls @closed
  * from the loop. */
