@@ -28,7 +28,7 @@ struct unit_file;
 struct unit_entry {
 	const char *section;
 	const char *key;
-	const char *value; /* continuation lines joined by one space each, ends trimmed */
+	const char *value; /* trimmed; a "\" at a line's end and that end are one space */
 	unsigned line; /* where it begins, from 1 */
 };
 

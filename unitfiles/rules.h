@@ -12,8 +12,9 @@
 #include "unitfiles/file.h"
 #include "unitfiles/report.h"
 
-/* Values of one key, in one file. Each costs the scheduler time. */
-#define UNIT_RULES_VALUES_MAX 256
+/* Values of one key in one file, and the bytes of each: they cost the scheduler time. */
+#define UNIT_RULES_VALUES_MAX 64
+#define UNIT_RULES_VALUE_MAX  255
 
 /* What flota does with the unit when its machine's lease has ended. */
 enum unit_on_machine_loss {
@@ -21,43 +22,61 @@ enum unit_on_machine_loss {
 	UNIT_LOSS_WAIT, /* leaves it there until the machine is back or somebody decides */
 };
 
-/*
- * Every key of [X-Fleet]: X(name, the key it is another name of, what it does).
- * The legacy names are those that fleet itself still read.
- */
+/* Every key of [X-Fleet]: X(constant, name, what it does). */
 #define UNIT_FLEET_KEYS(X) \
-	X("MachineID", NULL, "this machine only, by its ID or the first 8 characters of it") \
-	X("MachineOf", NULL, "the machine on which that unit is") \
-	X("MachineMetadata", NULL, "machines whose metadata has this key=value") \
-	X("Conflicts", NULL, "no machine with a unit whose name matches") \
-	X("Replaces", NULL, "moves a unit whose name matches away from its machine") \
-	X("Global", NULL, "every machine that the other rules allow") \
-	X("X-ConditionMachineID", "MachineID", "legacy name") \
-	X("X-ConditionMachineBootID", "MachineID", "legacy name") \
-	X("X-ConditionMachineOf", "MachineOf", "legacy name") \
-	X("X-ConditionMachineMetadata", "MachineMetadata", "legacy name") \
-	X("X-Conflicts", "Conflicts", "legacy name")
+	X(UNIT_MACHINE_ID, "MachineID", \
+		"only the machine with this ID, or whose ID begins with these 8 characters") \
+	X(UNIT_MACHINE_OF, "MachineOf", "only the machine where that unit is; exact name") \
+	X(UNIT_MACHINE_METADATA, "MachineMetadata", \
+		"only machines with this key=value; one key several times: any of its values") \
+	X(UNIT_CONFLICTS, "Conflicts", "no machine with a unit whose name matches this glob") \
+	X(UNIT_REPLACES, "Replaces", \
+		"a unit whose name matches this glob leaves the machine that this one gets") \
+	X(UNIT_GLOBAL, "Global", "every machine that MachineMetadata= and Conflicts= allow")
 
-/* Every key of [X-Flota]: X(name, type, default, since, what it does). The last one wins, an empty
- * value is the default again. */
+/* The names that they had in the first versions of fleet, which read them to its end. */
+#define UNIT_FLEET_LEGACY_KEYS(X) \
+	X(UNIT_MACHINE_ID, "X-ConditionMachineID") \
+	X(UNIT_MACHINE_ID, "X-ConditionMachineBootID") \
+	X(UNIT_MACHINE_OF, "X-ConditionMachineOf") \
+	X(UNIT_MACHINE_METADATA, "X-ConditionMachineMetadata") \
+	X(UNIT_CONFLICTS, "X-Conflicts")
+
+enum unit_fleet_key {
+#define X(constant, name, doc) constant,
+	UNIT_FLEET_KEYS(X)
+#undef X
+};
+
+/* Every key of [X-Flota]: X(constant, name, type, default, since, what it does). The last one wins,
+ * an empty value is the default again. */
 #define UNIT_FLOTA_KEYS(X) \
-	X("OnMachineLoss", "move or wait", "move", "0.1", \
-		"where the unit goes when its machine is lost: to another one at once, or nowhere " \
-		"until it is back")
+	X(UNIT_ON_MACHINE_LOSS, "OnMachineLoss", "move or wait", "move", "0.1", \
+		"when its machine is lost the unit goes to another one at once, or waits for it")
+
+enum unit_flota_key {
+#define X(constant, name, type, otherwise, since, doc) constant,
+	UNIT_FLOTA_KEYS(X)
+#undef X
+};
 
 struct unit_metadata_rule {
 	char *key;
-	struct fl_strv values; /* one of them */
+	struct fl_strv values; /* any of them */
 };
 
+/* A value, read by the scheduler at each placement. */
 struct unit_rules {
-	char *machine_id; /* NULL = any */
-	struct fl_strv machine_of; /* exact names: all of them */
-	struct unit_metadata_rule
-		*metadata; /* n_metadata of them, by key, each once: all of them */
+	/* NULL = any. */
+	char *machine_id;
+	/* Exact names, each once: the machine of all of them. */
+	struct fl_strv machine_of;
+	/* n_metadata of them, in the order of keys, each key once: all must be met. */
+	struct unit_metadata_rule *metadata;
 	size_t n_metadata;
-	struct fl_strv conflicts; /* globs */
-	struct fl_strv replaces; /* globs */
+	/* Globs. */
+	struct fl_strv conflicts;
+	struct fl_strv replaces;
 	bool global;
 	enum unit_on_machine_loss on_machine_loss;
 };
