@@ -1,0 +1,35 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import lab  # noqa: E402 (its path is one line above)
+
+
+@pytest.fixture(scope="module", params=["v1", "v2"])
+def layout(request):
+	"""Each cgroup layout that a host may have."""
+	if request.param not in lab.cgroup_layouts():
+		pytest.skip(f"this machine's cgroups can't give a host the layout {request.param}")
+	return request.param
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+	"""A failure comes with what the hosts' journals say."""
+	report = (yield).get_result()
+	if report.failed:
+		for fleet in lab.Fleet.alive:
+			for host in fleet.hosts.values():
+				if host.pid:
+					title = f"journal of {host.name}, fleet {fleet.keeper_pid}"
+					report.sections.append((title, host.journal("--lines=100")))
+
+
+def pytest_unconfigure(config):
+	terminal = config.pluginmanager.get_plugin("terminalreporter")
+	if terminal and not hasattr(config, "workerinput"):
+		count = {kind: len(terminal.stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
+		terminal.write_line(f"{count['passed']} passed, {count['failed'] + count['error']} failed, "
+			f"{count['skipped']} skipped")
