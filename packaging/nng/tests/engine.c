@@ -122,9 +122,11 @@ static int conn_send(nng_tls_engine_conn *c, const uint8_t *buf, size_t *len)
 		return rv;
 	if (limit != 0 && *len > limit)
 		*len = limit;
+	// Counted first: once it is sent its receiver may look at the count.
+	atomic_fetch_add(&records, 1);
 	rv = nng_tls_engine_send(c->tcp, buf, len);
-	if (rv == 0)
-		atomic_fetch_add(&records, 1);
+	if (rv != 0)
+		atomic_fetch_sub(&records, 1);
 	return rv;
 }
 
