@@ -158,11 +158,16 @@ class Fleet(_Place):
 
 	def host(self, name, **options):
 		"""Makes a host and begins its boot; what is asked of it first will wait for the boot."""
+		host = self.new_host(name, **options)
+		host.boot()
+		return host
+
+	def new_host(self, name, **options):
+		"""Makes a host that is down: `install()` what it is to have, then `boot()` it."""
 		host = Host(self, name, len(self.hosts) + 1, **options)
 		self.hosts[name] = host
 		names = [f"{GATEWAY} gateway"] + [f"{h.address} {h.name}" for h in self.hosts.values()]
 		self.outside(self.dir / "hosts").write_text("\n".join(["127.0.0.1 localhost", *names, ""]))
-		host.boot()
 		return host
 
 	def close(self):
@@ -187,10 +192,9 @@ class Host(_Place):
 	"""A host of a fleet: its own systemd, disk, network, processes, cgroups, machine and boot ID.
 
 	`cgroup`: "v1" or "v2", the layout that its systemd has. `variant`: the root file system.
-	`files`: {path: text} put on its disk before the first boot.
 	"""
 
-	def __init__(self, fleet, name, number, cgroup=None, variant="bookworm", files=None):
+	def __init__(self, fleet, name, number, cgroup=None, variant="bookworm"):
 		self.fleet = fleet
 		self.name = name
 		self.cgroup = cgroup or cgroup_layouts()[0]
@@ -203,7 +207,6 @@ class Host(_Place):
 		self._notify = None
 		fleet.run(NEST, "disk", name, rootfs(variant))
 		self.install({"/etc/machine-id": self.machine_id + "\n", "/etc/hostname": name + "\n"})
-		self.install(files or {})
 
 	def _target(self):
 		self.ready()
@@ -224,6 +227,13 @@ class Host(_Place):
 			else:
 				target.write_text(content)
 			target.chmod(mode)
+
+	def enable(self, *units):
+		"""Has these units of its disk started at each boot."""
+		wants = self.disk / "etc/systemd/system/multi-user.target.wants"
+		wants.mkdir(exist_ok=True)
+		for unit in units:
+			(wants / unit).symlink_to(f"/etc/systemd/system/{unit}")
 
 	def write(self, path, text, mode=0o644):
 		"""Writes a file on the running host, its directories too."""
@@ -258,10 +268,11 @@ class Host(_Place):
 				raise LabError(f"{self.name} is down")
 			return
 		deadline = time.monotonic() + timeout
-		with open(os.pidfd_open(self._process.pid), closefd=True) as end:
+		with open(os.pidfd_open(self._process.pid), "rb", buffering=0) as end:
 			said = b""
 			while b"READY=1" not in said.split(b"\n"):
-				able, _, _ = select.select([self._notify, end], [], [], deadline - time.monotonic())
+				left = max(0, deadline - time.monotonic())
+				able, _, _ = select.select([self._notify, end], [], [], left)
 				if self._notify in able:
 					said = self._notify.recv(4096)
 				else:
@@ -297,7 +308,8 @@ class Host(_Place):
 
 	def reap(self):
 		"""Waits until none of its processes is left."""
-		self._process.wait(TIMEOUT * 2)
+		if self._process:
+			self._process.wait(TIMEOUT * 2)
 		self.pid = None
 		if self._notify:
 			self._notify.close()

@@ -79,6 +79,21 @@ def test_reboot_keeps_the_disk_and_changes_the_boot_id(host):
 	assert host.read("/etc/machine-id").strip() == host.machine_id
 
 
+def test_installed_before_boot(layout):
+	with Fleet() as fleet:
+		host = fleet.new_host("n1", cgroup=layout)
+		with pytest.raises(LabError, match="n1 is down"):
+			host.run("true")
+		host.install({"/etc/systemd/system/tool.service":
+			"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/bin/tool\n"})
+		host.install({"/usr/local/bin/tool": "#!/bin/sh\necho $0 >> /var/lib/boots\n"}, mode=0o755)
+		host.enable("tool.service")
+		host.boot()
+		assert host.show("tool.service", "ActiveState") == {"ActiveState": "active"}
+		host.reboot()
+		assert host.read("/var/lib/boots") == "/usr/local/bin/tool\n" * 2
+
+
 def test_kill_is_silent_and_boot_revives(host):
 	n2 = host.fleet.hosts["n2"]
 	host.popen("nc", "-l", "7000")
@@ -158,7 +173,7 @@ host.run("sleep", "infinity", timeout=600)
 	if victim == "keeper":
 		subprocess.check_call([NEST, "sweep"])
 	wait_until(lambda: not fleet_groups(keeper), "the end of its cgroups")
-	assert "flota-lab" not in Path("/proc/self/mountinfo").read_text()
+	assert " /run/flota-lab" not in Path("/proc/self/mountinfo").read_text()
 	assert subprocess.check_output(["ip", "-o", "link"]) == links
 	owner.kill()
 	owner.wait()
