@@ -158,23 +158,14 @@ static enum fl_code read_glob(
 	return add_once(key == UNIT_CONFLICTS ? &r->rules.conflicts : &r->rules.replaces, value);
 }
 
-/* In one value of Conflicts= there may be several patterns. */
-static enum fl_code read_conflicts(struct reader *r, const char *value, unsigned line)
-{
-	FL_CLEANUP_STRV struct fl_strv globs = {0};
-
-	FL_TRY(fl_strv_split(&globs, value, BLANKS, NULL));
-	for (size_t i = 0; i < globs.n; i++)
-		FL_TRY(read_glob(r, UNIT_CONFLICTS, globs.items[i], line));
-	return FL_OK;
-}
-
 static void read_global(struct reader *r, const char *value, unsigned line)
 {
 	static const char *const yes[] = {"true", "yes", "1", "on", "t"};
 	static const char *const no[] = {"false", "no", "0", "off", "f"};
 
 	r->rules.global = false;
+	if (*value == '\0')
+		return;
 	for (size_t i = 0; i < FL_COUNT(yes); i++) {
 		if (strcasecmp(value, yes[i]) == 0)
 			r->rules.global = true;
@@ -219,14 +210,25 @@ static enum fl_code read_value(struct reader *r, size_t i, const char *text, uns
 	case UNIT_MACHINE_METADATA:
 		return *value == '\0' ? FL_OK : read_metadata(r, value, line);
 	case UNIT_CONFLICTS:
-		return read_conflicts(r, value, line);
 	case UNIT_REPLACES:
 		return *value == '\0' ? FL_OK : read_glob(r, key, value, line);
 	case UNIT_GLOBAL:
-		if (*value != '\0')
-			read_global(r, value, line);
+		read_global(r, value, line);
 		return FL_OK;
 	}
+	return FL_OK;
+}
+
+/* A line of Conflicts= may hold several patterns without quotes. */
+static enum fl_code read_words(struct reader *r, size_t i, const char *text, unsigned line)
+{
+	FL_CLEANUP_STRV struct fl_strv words = {0};
+
+	if (fleet_keys[i].key != UNIT_CONFLICTS || strpbrk(text, BLANKS) == NULL)
+		return read_value(r, i, text, line);
+	FL_TRY(fl_strv_split(&words, text, BLANKS, NULL));
+	for (size_t j = 0; j < words.n; j++)
+		FL_TRY(read_value(r, i, words.items[j], line));
 	return FL_OK;
 }
 
@@ -237,11 +239,17 @@ static enum fl_code read_line(struct reader *r, size_t i, const struct unit_entr
 	const char *value = entry->value, *end = value + strlen(value);
 	FL_CLEANUP_STRV struct fl_strv words = {0};
 	FL_CLEANUP(fl_freep) char *word = NULL;
-	bool quoted = false, any = false;
-	size_t n = 0;
+	bool list = *value == '"' && end[-1] == '"', quoted = false, any = false;
+	size_t n = 0, quotes = 0;
 
-	if (*value != '"' || end[-1] != '"')
-		return read_value(r, i, value, entry->line);
+	for (const char *at = value; (at = strchr(at, '"')) != NULL; at++)
+		quotes++;
+	if (quotes % 2 == 1 || (quotes > 0 && !list))
+		unit_reporter_complain(&r->reporter, entry->line,
+			"%s: quotes do not match; write them around each value, or around none",
+			entry->key);
+	if (!list)
+		return read_words(r, i, value, entry->line);
 	word = malloc((size_t)(end - value));
 	if (word == NULL)
 		return FL_E_NO_MEMORY;
@@ -249,7 +257,7 @@ static enum fl_code read_line(struct reader *r, size_t i, const struct unit_entr
 		if (*at == '"') {
 			quoted = !quoted;
 			any = true;
-		} else if (*at != '\0' && (quoted || !strchr(BLANKS, *at))) {
+		} else if (*at != '\0' && (quoted || strchr(BLANKS, *at) == NULL)) {
 			word[n++] = *at;
 		} else if (any || n > 0) {
 			FL_TRY(fl_strv_add_n(&words, word, n, NULL));
@@ -257,11 +265,8 @@ static enum fl_code read_line(struct reader *r, size_t i, const struct unit_entr
 			any = false;
 		}
 	}
-	if (quoted)
-		unit_reporter_complain(&r->reporter, entry->line,
-			"%s has a quote that is not closed; write a \" behind it", entry->key);
 	for (size_t j = 0; j < words.n; j++)
-		FL_TRY(read_value(r, i, words.items[j], entry->line));
+		FL_TRY(read_words(r, i, words.items[j], entry->line));
 	return FL_OK;
 }
 
