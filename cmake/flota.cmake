@@ -34,6 +34,11 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWith
 	add_compile_definitions(_FORTIFY_SOURCE=2)
 endif()
 
+# libFuzzer is led by what the libraries do with its input, so they report it.
+if(FLOTA_FUZZ)
+	add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 # flota_library(NAME SOURCES… DEPS…): the static library of a folder.
 function(flota_library name)
 	cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
