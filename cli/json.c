@@ -1,0 +1,132 @@
+#include "cli/json.h"
+
+#include <stdio.h>
+
+#include "cli/state.h"
+
+void json_free(json_t *json)
+{
+	json_decref(json);
+}
+
+enum fl_code json_new_array(json_t **ret_array, struct fl_error *err)
+{
+	json_t *array = json_array();
+
+	if (array == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	*ret_array = array;
+	return FL_OK;
+}
+
+enum fl_code json_add(json_t *array, json_t *item, struct fl_error *err)
+{
+	if (item == NULL)
+		return FL_FAIL(err, FL_E_INTERNAL,
+			"out of memory, or a text that is not UTF-8 and so cannot be JSON");
+	if (json_array_append_new(array, item) != 0)
+		return FL_FAIL_NO_MEMORY(err);
+	return FL_OK;
+}
+
+enum fl_code json_print(const json_t *json, struct fl_error *err)
+{
+	if (json_dumpf(json, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)
+		return FL_FAIL(err, FL_E_IO, "standard output cannot be written");
+	return FL_OK;
+}
+
+json_t *json_of_strv(const struct fl_strv *strv)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; array != NULL && i < strv->n; i++)
+		if (json_array_append_new(array, json_string(strv->items[i])) != 0) {
+			json_decref(array);
+			return NULL;
+		}
+	return array;
+}
+
+static json_t *of_placement(const Pb__Placement *placement)
+{
+	const Pb__UnitState *state = placement_state(placement);
+
+	if (state == NULL)
+		return json_pack("{s:s, s:s, s:I, s:s, s:n}", "machine", placement->machine_id,
+			"address", placement->address, "epoch", (json_int_t)placement->epoch,
+			"state", desired_name(placement_current(placement)), "systemd");
+	return json_pack(
+		"{s:s, s:s, s:I, s:s, s:{s:s, s:s, s:s, s:i, s:I}, s:s, s:s, s:s, s:I, s:I}",
+		"machine", placement->machine_id, "address", placement->address, "epoch",
+		(json_int_t)placement->epoch, "state", desired_name(placement_current(placement)),
+		"systemd", "load", state->load, "active", state->active, "sub", state->sub,
+		"main_pid", (int)state->main_pid, "since_us", (json_int_t)state->since_us, "result",
+		state->result, "error", state->error, "hash", state->hash, "job_us",
+		(json_int_t)state->job_us, "reaction_us", (json_int_t)state->reaction_us);
+}
+
+json_t *json_of_unit(const Pb__Unit *unit)
+{
+	json_t *placements = json_array();
+
+	for (size_t i = 0; placements != NULL && i < unit->n_placements; i++)
+		if (json_array_append_new(placements, of_placement(unit->placements[i])) != 0) {
+			json_decref(placements);
+			return NULL;
+		}
+	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:o}", "unit", unit->name, "hash",
+		unit->hash, "desired", desired_name(unit->desired), "state",
+		desired_name(unit_current(unit)), "global", (int)unit->global, "description",
+		unit->description, "waiting", unit->waiting, "placements", placements);
+}
+
+json_t *json_of_refusals(Pb__Refusal *const *refusals, size_t n)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; array != NULL && i < n; i++)
+		if (json_array_append_new(
+			    array, json_pack("{s:s, s:s, s:s}", "machine", refusals[i]->machine_id,
+					   "address", refusals[i]->address, "reason",
+					   refusals[i]->reason)) != 0) {
+			json_decref(array);
+			return NULL;
+		}
+	return array;
+}
+
+static json_t *of_metadata(const Pb__Machine *machine)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; object != NULL && i < machine->n_metadata; i++)
+		if (json_object_set_new(object, machine->metadata[i]->key,
+			    json_string(machine->metadata[i]->value)) != 0) {
+			json_decref(object);
+			return NULL;
+		}
+	return object;
+}
+
+static json_t *of_capacity(const Pb__Capacity *capacity)
+{
+	return json_pack("{s:i, s:I, s:I, s:f}", "cpus", (int)capacity->cpus, "memory_bytes",
+		(json_int_t)capacity->memory_bytes, "memory_available_bytes",
+		(json_int_t)capacity->memory_available_bytes, "load",
+		(double)capacity->load_1min_x100 / 100);
+}
+
+json_t *json_of_machine(const Pb__Machine *machine)
+{
+	const struct fl_strv capabilities = {
+		.items = machine->capabilities, .n = machine->n_capabilities};
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o}", "machine",
+		machine->id, "address", machine->address, "hostname", machine->hostname, "state",
+		machine_state_name(machine->state), "units", (int)machine->units, "agent_version",
+		machine->agent_version, "last_heard_ms", (json_int_t)machine->last_heard_ms,
+		"metadata", of_metadata(machine), "capabilities", json_of_strv(&capabilities),
+		"capacity",
+		machine->capacity != NULL ? of_capacity(machine->capacity) : json_null());
+}

@@ -1,0 +1,45 @@
+/* flotactl: asks a fleet's coordinator to run units, and shows what they do. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "cli/help.h"
+#include "cli/term.h"
+#include "cli/verbs.h"
+
+static enum fl_code run(struct command *command, struct fl_error *err)
+{
+	if (command->options->version) {
+		help_print_version(stdout);
+		return FL_OK;
+	}
+	if (command->verb == NULL) {
+		help_print(stdout);
+		return FL_OK;
+	}
+	if (command->options->help) {
+		help_print_verb(command->verb, stdout);
+		return FL_OK;
+	}
+	return command->verb->run(command, err);
+}
+
+int main(int argc, char **argv)
+{
+	struct fl_error err = {0};
+	struct cli_options options;
+	struct command command;
+	enum fl_code code;
+
+	/* A reader that has gone (| head) ends us by the write's error, not by a signal. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	code = command_parse(argc, argv, &options, &command, &err);
+	if (code == FL_OK)
+		code = run(&command, &err);
+	/* What could not be written was not done. */
+	if (fflush(stdout) != 0 && code == FL_OK)
+		code = FL_FAIL(&err, FL_E_IO, "standard output cannot be written");
+	if (code != FL_OK)
+		term_error("%s", fl_error_text(&err));
+	command_fini(&command, &options);
+	return code != FL_OK ? fl_code_exit(code) : command.exit_code;
+}

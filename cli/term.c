@@ -1,0 +1,84 @@
+#include "cli/term.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static bool progress_shown;
+
+static void say(const char *before, const char *format, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void say(const char *before, const char *format, va_list ap)
+{
+	term_progress(NULL);
+	(void)fflush(stdout); /* so that both streams are in order where they are the same */
+	fputs(before, stderr);
+	vfprintf(stderr, format, ap);
+	fputc('\n', stderr);
+}
+
+void term_error(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	say("flotactl: ", format, ap);
+	va_end(ap);
+}
+
+void term_warning(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	say("WARNING: ", format, ap);
+	va_end(ap);
+}
+
+bool term_has_colours(FILE *out)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return (no == NULL || no[0] == '\0') && (term == NULL || strcmp(term, "dumb") != 0) &&
+	       isatty(fileno(out));
+}
+
+const char *term_begin(enum term_colour colour)
+{
+	switch (colour) {
+	case TERM_PLAIN:
+		return "";
+	case TERM_RED:
+		return "\033[31m";
+	case TERM_GREEN:
+		return "\033[32m";
+	case TERM_YELLOW:
+		return "\033[33m";
+	case TERM_BOLD:
+		return "\033[1m";
+	}
+	return "";
+}
+
+void term_progress(const char *text)
+{
+	struct winsize size = {0};
+	int width;
+
+	if (text == NULL) {
+		if (progress_shown)
+			fputs("\r\033[K", stderr);
+		progress_shown = false;
+		return;
+	}
+	if (!isatty(STDERR_FILENO))
+		return;
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2)
+		size.ws_col = 80;
+	width = size.ws_col - 1;
+	fprintf(stderr, "\r\033[K%.*s", width, text);
+	progress_shown = true;
+}

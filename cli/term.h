@@ -1,0 +1,28 @@
+/* What a person sees: messages, colours, a line of progress. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+enum term_colour {
+	TERM_PLAIN,
+	TERM_RED,
+	TERM_GREEN,
+	TERM_YELLOW,
+	TERM_BOLD,
+};
+
+/* "flotactl: ..." and "WARNING: ..." on standard error. A line of progress is taken away first. */
+void term_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void term_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Whether @out is a terminal that wants colours; https://no-color.org. */
+bool term_has_colours(FILE *out);
+
+/* The sequence that begins the colour; "" for TERM_PLAIN. TERM_END ends each. */
+const char *term_begin(enum term_colour colour);
+#define TERM_END "\033[0m"
+
+/* Shows @text as the one line of progress on standard error, cut to the terminal's width; NULL
+ * takes it away. Nothing happens where that is no terminal. */
+void term_progress(const char *text);

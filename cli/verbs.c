@@ -1,0 +1,402 @@
+#include "cli/verbs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "cli/call.h"
+#include "cli/change.h"
+#include "cli/config.h"
+#include "cli/help.h"
+#include "cli/list.h"
+#include "cli/look.h"
+#include "cli/verify.h"
+
+#define AT(field) .offset = offsetof(struct cli_options, field), .flags = FL_OPTION_ARG_ONLY
+
+/* Options that several verbs share. */
+#define OPTION_OUTPUT \
+	{ \
+		.name = "output", .short_name = 'o', .type = FL_OPTION_STRING, \
+		.value_name = "FORMAT", .initial = "text", AT(output), \
+		.doc = "\"text\", or \"json\" for programs." \
+	}
+#define OPTION_FULL \
+	{ \
+		.name = "full", .short_name = 'l', .type = FL_OPTION_BOOL, AT(full), \
+		.doc = "Do not shorten machine IDs and hashes." \
+	}
+#define OPTION_NO_LEGEND \
+	{ \
+		.name = "no-legend", .type = FL_OPTION_BOOL, AT(no_legend), \
+		.doc = "Leave out the line of column names." \
+	}
+#define OPTION_FIELDS(names) \
+	{ \
+		.name = "fields", .type = FL_OPTION_STRING, .value_name = "LIST", AT(fields), \
+		.doc = "Columns, divided by commas: " names "." \
+	}
+#define OPTION_REPLACE \
+	{ \
+		.name = "replace", .type = FL_OPTION_BOOL, AT(replace), \
+		.doc = "Let a local file take the place of a different one in the registry." \
+	}
+#define OPTION_LENIENT \
+	{ \
+		.name = "lenient", .type = FL_OPTION_BOOL, AT(lenient), \
+		.doc = "For old files: what fleet ignored in [X-Fleet] is a warning, not an error." \
+	}
+#define OPTION_NO_BLOCK \
+	{.name = "no-block", \
+		.type = FL_OPTION_BOOL, \
+		AT(no_block), \
+		.doc = "Return when the fleet has taken the change; do not wait for machines."}, \
+	{ \
+		.name = "no-wait", .type = FL_OPTION_BOOL, AT(no_block), \
+		.doc = "The same as --no-block." \
+	}
+#define OPTION_TIMEOUT \
+	{.name = "timeout", \
+		.type = FL_OPTION_DURATION, \
+		.value_name = "TIME", \
+		.initial = "0", \
+		AT(timeout_ms), \
+		.doc = "Wait no longer than this (0: as long as it takes). The change itself stays."}, \
+	{ \
+		.name = "block-attempts", .type = FL_OPTION_UINT, .value_name = "N", \
+		.initial = "0", .max = 1000000, AT(block_attempts), \
+		.doc = "As fleet's: wait no longer than N times 2 seconds." \
+	}
+#define OPTION_MACHINE \
+	{ \
+		.name = "machine", .short_name = 'm', .type = FL_OPTION_STRING, \
+		.value_name = "ID", AT(machine), \
+		.doc = "Of a unit on several machines: this one, by its ID or the beginning of it." \
+	}
+
+const struct fl_option global_options[] = {
+	{.name = "endpoint",
+		.type = FL_OPTION_STRING,
+		.value_name = "URL",
+		AT(endpoint),
+		.doc = "The coordinator: tls+tcp://HOST:PORT, or ipc:///PATH on its own machine."},
+	{.name = "context",
+		.type = FL_OPTION_STRING,
+		.value_name = "NAME",
+		AT(context),
+		.doc = "The context of the configuration file to use."},
+	{.name = "ca-file",
+		.type = FL_OPTION_STRING,
+		.value_name = "PATH",
+		AT(ca_file),
+		.doc = "The fleet's CA certificate."},
+	{.name = "cert-file",
+		.type = FL_OPTION_STRING,
+		.value_name = "PATH",
+		AT(cert_file),
+		.doc = "Your certificate."},
+	{.name = "key-file",
+		.type = FL_OPTION_STRING,
+		.value_name = "PATH",
+		AT(key_file),
+		.doc = "Your private key."},
+	{.name = "request-timeout",
+		.type = FL_OPTION_DURATION,
+		.value_name = "TIME",
+		.initial = "10s",
+		.min = 1,
+		.max = UINT64_C(3600000),
+		AT(request_timeout_ms),
+		.doc = "How long the coordinator may take to answer."},
+	{.name = "help",
+		.short_name = 'h',
+		.type = FL_OPTION_BOOL,
+		AT(help),
+		.doc = "Help on flotactl or on the verb."},
+	{.name = "version",
+		.type = FL_OPTION_BOOL,
+		AT(version),
+		.doc = "Print the version of this program."},
+};
+const size_t n_global_options = FL_COUNT(global_options);
+
+static const struct fl_option submit_options[] = {OPTION_REPLACE, OPTION_LENIENT, OPTION_OUTPUT};
+static const struct fl_option start_options[] = {
+	OPTION_REPLACE, OPTION_LENIENT, OPTION_NO_BLOCK, OPTION_TIMEOUT, OPTION_OUTPUT};
+static const struct fl_option stop_options[] = {OPTION_NO_BLOCK, OPTION_TIMEOUT, OPTION_OUTPUT};
+static const struct fl_option units_options[] = {
+	OPTION_FIELDS("active,desired,error,hash,load,machine,result,since,sub,unit"), OPTION_FULL,
+	OPTION_NO_LEGEND, OPTION_OUTPUT};
+static const struct fl_option unit_files_options[] = {
+	OPTION_FIELDS("desc,dstate,global,hash,state,target,tmachine,unit,waiting"), OPTION_FULL,
+	OPTION_NO_LEGEND, OPTION_OUTPUT};
+static const struct fl_option machines_options[] = {
+	OPTION_FIELDS("agent,capabilities,cpus,heard,hostname,ip,load,machine,memavail,memory,"
+		      "metadata,state,units"),
+	OPTION_FULL, OPTION_NO_LEGEND, OPTION_OUTPUT};
+static const struct fl_option why_options[] = {OPTION_FULL, OPTION_NO_LEGEND, OPTION_OUTPUT};
+static const struct fl_option output_options[] = {OPTION_OUTPUT};
+static const struct fl_option verify_options[] = {OPTION_LENIENT, OPTION_OUTPUT};
+static const struct fl_option status_options[] = {
+	OPTION_MACHINE, {.name = "lines",
+				.short_name = 'n',
+				.type = FL_OPTION_UINT,
+				.value_name = "N",
+				.initial = "10",
+				.max = 100000,
+				AT(lines),
+				.doc = "How many lines of the journal to show."}};
+static const struct fl_option journal_options[] = {
+	{.name = "follow",
+		.short_name = 'f',
+		.type = FL_OPTION_BOOL,
+		AT(follow),
+		.doc = "Show new lines as they come, until Ctrl-C."},
+	{.name = "lines",
+		.short_name = 'n',
+		.type = FL_OPTION_UINT,
+		.value_name = "N",
+		.initial = "10",
+		.max = 1000000,
+		AT(lines),
+		.doc = "How many lines to begin with."},
+	OPTION_MACHINE,
+	{.name = "output",
+		.short_name = 'o',
+		.type = FL_OPTION_STRING,
+		.value_name = "FORMAT",
+		.initial = "short",
+		AT(output),
+		.doc = "journalctl's own format: short, short-iso, cat, json, ..."}};
+
+#define OPTIONS(table) .options = (table), .n_options = FL_COUNT(table)
+#define ANY            SIZE_MAX
+
+/* In the order of the help. */
+const struct verb verbs[] = {
+	{"submit", "UNIT...", 1, ANY, OPTIONS(submit_options), verb_submit,
+		"Store unit files in the fleet, without running them",
+		"A UNIT that the registry has not is read from the file of that path, and for an "
+		"instance from its template, in the registry or beside the path. The file is "
+		"checked as by \"flotactl verify\", and kept byte for byte."},
+	{"load", "UNIT...", 1, ANY, OPTIONS(start_options), verb_load,
+		"Place units on machines, without starting them",
+		"Units that are not in the registry are submitted first. A running unit is "
+		"stopped."},
+	{"start", "UNIT...", 1, ANY, OPTIONS(start_options), verb_start,
+		"Place units on machines and start them",
+		"Units that are not in the registry are submitted first. Returns when each unit is "
+		"active on its machine (a Type=oneshot service: has finished), or has failed. A "
+		"unit that no machine can take is told at once, with the reason of each machine; "
+		"it starts later by itself when one can."},
+	{"stop", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_stop,
+		"Stop units; they stay placed on their machines",
+		"Returns when they are stopped on their machines."},
+	{"restart", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_restart,
+		"Stop units and start them again, where they are", "Returns as \"start\" does."},
+	{"unload", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_unload,
+		"Stop units and take them from their machines; the fleet keeps their files",
+		"Returns when their machines have let go of them."},
+	{"destroy", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_destroy,
+		"Stop units, and forget them and their files", ""},
+	{"status", "UNIT...", 1, ANY, OPTIONS(status_options), verb_status,
+		"What systemd says of units, on the machines where they are",
+		"The output and the exit code are those of systemctl status on that machine. A "
+		"global unit is shown on each of its machines, one after the other."},
+	{"journal", "UNIT", 1, 1, OPTIONS(journal_options), verb_journal,
+		"The journal of a unit, on the machine where it is", ""},
+	{"cat", "UNIT", 1, 1, .run = verb_cat, .summary = "Print a unit file as it was submitted",
+		.help = ""},
+	{"list-units", "", 0, 0, OPTIONS(units_options), verb_list_units,
+		"The units on machines, and the states that systemd reports", ""},
+	{"list-unit-files", "", 0, 0, OPTIONS(unit_files_options), verb_list_unit_files,
+		"The unit files that the fleet holds, and where it wants them",
+		"DSTATE is what was asked for, STATE what its machine has done of it."},
+	{"list-machines", "", 0, 0, OPTIONS(machines_options), verb_list_machines,
+		"The machines of the fleet", ""},
+	{"verify", "FILE...", 1, ANY, OPTIONS(verify_options), verb_verify,
+		"Check unit files, without a fleet",
+		"Prints every problem as FILE:LINE: what is wrong and what to do. The exit code is "
+		"1 when there is any."},
+	{"why", "UNIT", 1, 1, OPTIONS(why_options), verb_why,
+		"Why a unit is where it is, or nowhere",
+		"Shows each machine, and for what reason it cannot take the unit."},
+	{"config", "[list | use CONTEXT | set CONTEXT KEY=VALUE... | path]", 0, ANY,
+		OPTIONS(output_options), verb_config,
+		"Show and change the contexts: fleets by name",
+		"A context has Endpoint=, and for tls+tcp:// CACertificate=, Certificate= and Key=, "
+		"paths of PEM files. Contexts are kept in ~/.config/flota/config."},
+	{"version", "", 0, 0, OPTIONS(output_options), verb_version,
+		"The versions of this program and, where it can be reached, of the coordinator",
+		""},
+	{"help", "[VERB]", 0, 1, .run = verb_help, .summary = "Help on flotactl or on a verb",
+		.help = ""},
+	{"man", "", 0, 0, .run = verb_man, .summary = "Write the manual page, in man(7)'s language",
+		.help = ""},
+};
+const size_t n_verbs = FL_COUNT(verbs);
+
+/* Whether @a becomes @b by at most two letters changed, left out or put in (Levenshtein). */
+static bool is_near(const char *a, const char *b)
+{
+	unsigned row[2][32];
+	size_t n = strlen(b);
+
+	if (n + 1 > FL_COUNT(row[0]))
+		return false;
+	for (size_t j = 0; j <= n; j++)
+		row[0][j] = (unsigned)j;
+	for (size_t i = 1; a[i - 1] != '\0'; i++) {
+		const unsigned *above = row[(i - 1) % 2];
+		unsigned *here = row[i % 2];
+
+		here[0] = (unsigned)i;
+		for (size_t j = 1; j <= n; j++) {
+			unsigned best = above[j - 1] + (a[i - 1] != b[j - 1]);
+
+			if (above[j] + 1 < best)
+				best = above[j] + 1;
+			if (here[j - 1] + 1 < best)
+				best = here[j - 1] + 1;
+			here[j] = best;
+		}
+	}
+	return row[strlen(a) % 2][n] <= 2;
+}
+
+enum fl_code verb_find(const char *name, const struct verb **ret_verb, struct fl_error *err)
+{
+	const struct verb *by_prefix = NULL;
+	FL_CLEANUP_BUF struct fl_buf meant = FL_BUF_INIT;
+	size_t len = strlen(name), n_prefix = 0;
+
+	for (size_t i = 0; i < n_verbs; i++) {
+		bool prefix = strncmp(verbs[i].name, name, len) == 0;
+
+		if (prefix && verbs[i].name[len] == '\0') {
+			*ret_verb = &verbs[i];
+			return FL_OK;
+		}
+		if (prefix) {
+			by_prefix = &verbs[i];
+			n_prefix++;
+		}
+		if (len > 0 && (prefix || is_near(name, verbs[i].name)))
+			fl_buf_printf(&meant, "%s%s", meant.len > 0 ? ", " : "", verbs[i].name);
+	}
+	if (n_prefix == 1 && len > 0) {
+		*ret_verb = by_prefix;
+		return FL_OK;
+	}
+	if (meant.len > 0)
+		return FL_FAIL(err, FL_E_USAGE, "unknown command \"%s\". Did you mean %s?", name,
+			fl_buf_str(&meant));
+	return FL_FAIL(
+		err, FL_E_USAGE, "unknown command \"%s\"; \"flotactl help\" lists them", name);
+}
+
+/* fleetctl's own spelling of short flags, "--l" and "--f", was two dashes. */
+static void accept_long_letters(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strncmp(argv[i], "--", 2) == 0 && argv[i][2] != '\0' && argv[i][3] == '\0')
+			argv[i]++;
+}
+
+/* The environment's part: FLOTACTL_REQUEST_TIMEOUT and, for what fleetctl read, its own name.
+ * Where the fleet is (endpoint, context, files) is cli/endpoint.c's to find out. */
+static enum fl_code read_environment(
+	const struct fl_option_table *table, struct cli_options *options, struct fl_error *err)
+{
+	const char *value = getenv("FLOTACTL_REQUEST_TIMEOUT");
+
+	if (value == NULL)
+		value = getenv("FLEETCTL_REQUEST_TIMEOUT");
+	if (value == NULL || value[0] == '\0')
+		return FL_OK;
+	if (fl_options_set(table, "request-timeout", value, options, err) != FL_OK)
+		return fl_error_prefix(err, "in the environment");
+	return FL_OK;
+}
+
+static enum fl_code check_args(const struct command *command, struct fl_error *err)
+{
+	const struct verb *verb = command->verb;
+
+	if (command->n_args < verb->min_args)
+		return FL_FAIL(err, FL_E_USAGE,
+			"nothing is given to %s; it is used as: flotactl %s %s", verb->name,
+			verb->name, verb->args);
+	if (command->n_args > verb->max_args)
+		return FL_FAIL(err, FL_E_USAGE,
+			"\"%s\" is too much; it is used as: flotactl %s%s%s",
+			command->args[verb->max_args], verb->name, verb->args[0] != '\0' ? " " : "",
+			verb->args);
+	return FL_OK;
+}
+
+#define OPTIONS_MAX 24
+
+enum fl_code command_parse(int argc, char **argv, struct cli_options *ret_options,
+	struct command *ret_command, struct fl_error *err)
+{
+	struct fl_option options[OPTIONS_MAX];
+	struct fl_option_table table = {
+		.program = "flotactl", .options = global_options, .n_options = n_global_options};
+	struct command command = {.options = ret_options};
+	int first;
+
+	memset(ret_options, 0, sizeof(*ret_options));
+	*ret_command = command;
+	accept_long_letters(argc, argv);
+	FL_TRY(fl_options_init(&table, ret_options, err));
+	FL_TRY(read_environment(&table, ret_options, err));
+	FL_TRY(fl_options_parse_args(&table, argc, argv, true, ret_options, &first, err));
+	if (first >= argc)
+		return FL_OK;
+	FL_TRY(verb_find(argv[first], &command.verb, err));
+
+	fl_assert(n_global_options + command.verb->n_options <= OPTIONS_MAX);
+	table.options = command.verb->options;
+	table.n_options = command.verb->n_options;
+	ret_command->verb = command.verb;
+	FL_TRY(fl_options_init(&table, ret_options, err));
+
+	/* Behind the verb both its own options and the general ones may stand. */
+	memcpy(options, global_options, sizeof(global_options));
+	if (command.verb->n_options > 0)
+		memcpy(options + n_global_options, command.verb->options,
+			command.verb->n_options * sizeof(options[0]));
+	table.options = options;
+	table.n_options = n_global_options + command.verb->n_options;
+	argv += first;
+	argc -= first;
+	FL_TRY(fl_options_parse_args(&table, argc, argv, false, ret_options, &first, err));
+	command.args = argv + first;
+	command.n_args = (size_t)(argc - first);
+	*ret_command = command;
+	return ret_options->help || ret_options->version ? FL_OK : check_args(&command, err);
+}
+
+void command_fini(struct command *command, struct cli_options *options)
+{
+	struct fl_option_table table = {.options = global_options, .n_options = n_global_options};
+
+	fl_options_fini(&table, options);
+	if (command->verb == NULL)
+		return;
+	table.options = command->verb->options;
+	table.n_options = command->verb->n_options;
+	fl_options_fini(&table, options);
+}
+
+enum fl_code command_wants_json(const struct command *command, bool *ret_json, struct fl_error *err)
+{
+	const char *output = command->options->output;
+
+	*ret_json = strcmp(output, "json") == 0;
+	if (!*ret_json && strcmp(output, "text") != 0)
+		return FL_FAIL(
+			err, FL_E_USAGE, "--output: \"%s\" is neither text nor json", output);
+	return FL_OK;
+}

@@ -1,0 +1,173 @@
+#include "cli/wait.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "cli/state.h"
+
+static enum wait_verdict say(enum wait_verdict verdict, char *text, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static enum wait_verdict say(enum wait_verdict verdict, char *text, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	(void)vsnprintf(text, WAIT_TEXT_MAX, format, ap);
+	va_end(ap);
+	return verdict;
+}
+
+static bool is(const char *text, const char *word)
+{
+	return strcmp(text, word) == 0;
+}
+
+/* A job's result that is no failure; the words are those of JobRemoved,
+ * org.freedesktop.systemd1(5). Empty: no job was needed. */
+static bool job_went_well(const Pb__UnitState *state)
+{
+	return state->result[0] == '\0' || is(state->result, "done") ||
+	       is(state->result, "skipped");
+}
+
+static enum wait_verdict failed(const Pb__UnitState *state, const char *where, char *text)
+{
+	if (state->error[0] != '\0')
+		return say(WAIT_FAILED, text, "failed on %s: %s", where, state->error);
+	if (!is(state->load, "loaded"))
+		return say(WAIT_FAILED, text, "failed on %s: systemd there says: load state %s",
+			where, state->load);
+	return say(WAIT_FAILED, text, "failed on %s: it is %s (%s)%s%s", where, state->active,
+		state->sub, job_went_well(state) ? "" : ", its job ended as: ",
+		job_went_well(state) ? "" : state->result);
+}
+
+/* The machine has carried out the start: did it go well? */
+static enum wait_verdict judge_started(const Pb__UnitState *state, const char *where, char *text)
+{
+	if (state->error[0] != '\0')
+		return failed(state, where, text);
+	if (is(state->active, "active") || is(state->active, "reloading") ||
+		is(state->active, "refreshing"))
+		return say(WAIT_DONE, text, "%s", "");
+	if (is(state->active, "inactive") && is(state->load, "loaded") && job_went_well(state))
+		return say(WAIT_DONE, text, "%s", "");
+	if (is(state->active, "activating") && is(state->sub, "auto-restart"))
+		return say(WAIT_FAILED, text,
+			"ended on %s right after its start; systemd there starts it again and again",
+			where);
+	if (is(state->active, "activating") || is(state->active, "deactivating"))
+		return say(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
+	return failed(state, where, text);
+}
+
+static enum wait_verdict judge_not_running(
+	const Pb__UnitState *state, bool must_load, const char *where, char *text)
+{
+	if (state->error[0] != '\0' || (must_load && !is(state->load, "loaded")))
+		return failed(state, where, text);
+	if (is(state->active, "inactive") || is(state->active, "failed"))
+		return say(WAIT_DONE, text, "%s", "");
+	if (!job_went_well(state))
+		return failed(state, where, text);
+	return say(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
+}
+
+static enum wait_verdict judge_placement(
+	enum wait_goal goal, uint64_t change_revision, const Pb__Placement *placement, char *text)
+{
+	const Pb__UnitState *state = placement_state(placement);
+	char where[MACHINE_TEXT_MAX];
+
+	machine_text(placement->machine_id, placement->address, false, where);
+	if (state == NULL)
+		return say(WAIT_GO_ON, text, "waits for %s to take it up", where);
+	if (state->done_revision < change_revision) {
+		if (state->error[0] != '\0')
+			return say(WAIT_GO_ON, text, "on %s: %s", where, state->error);
+		return say(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
+	}
+	switch (goal) {
+	case WAIT_FOR_ACTIVE:
+		return judge_started(state, where, text);
+	case WAIT_FOR_LOADED:
+		return judge_not_running(state, true, where, text);
+	case WAIT_FOR_STOPPED:
+		return judge_not_running(state, false, where, text);
+	case WAIT_FOR_UNPLACED:
+	case WAIT_FOR_GONE:
+		return say(WAIT_GO_ON, text, "waits for %s to let go of it", where);
+	case WAIT_FOR_NOTHING:
+		break;
+	}
+	return say(WAIT_DONE, text, "%s", "");
+}
+
+/* Whether the goal is still what is desired: somebody else may have changed it meanwhile. */
+static bool is_desired(enum wait_goal goal, Pb__DesiredState desired)
+{
+	switch (goal) {
+	case WAIT_FOR_ACTIVE:
+		return desired == PB__DESIRED_STATE__LAUNCHED;
+	case WAIT_FOR_LOADED:
+	case WAIT_FOR_STOPPED:
+		return desired == PB__DESIRED_STATE__LOADED;
+	case WAIT_FOR_UNPLACED:
+		return desired == PB__DESIRED_STATE__INACTIVE;
+	case WAIT_FOR_GONE:
+	case WAIT_FOR_NOTHING:
+		break;
+	}
+	return true;
+}
+
+static enum wait_verdict judge_unplaced(const Pb__Unit *unit, char *text)
+{
+	if (unit->waiting[0] != '\0')
+		return say(WAIT_NOWHERE, text, "%s", unit->waiting);
+	/* A global unit without a machine that matches is as it should be. */
+	if (unit->global)
+		return say(WAIT_DONE, text, "%s", "");
+	return say(WAIT_GO_ON, text, "waits for a machine");
+}
+
+enum wait_verdict wait_judge(
+	enum wait_goal goal, uint64_t change_revision, const Pb__Unit *unit, char *text)
+{
+	enum wait_verdict worst = WAIT_DONE;
+
+	text[0] = '\0';
+	if (goal == WAIT_FOR_NOTHING)
+		return WAIT_DONE;
+	if (unit == NULL && (goal == WAIT_FOR_GONE || goal == WAIT_FOR_UNPLACED))
+		return WAIT_DONE;
+	if (unit == NULL)
+		return say(WAIT_FAILED, text, "was destroyed meanwhile");
+	if (!is_desired(goal, unit->desired) && unit->change_revision > change_revision)
+		return say(WAIT_FAILED, text, "was changed meanwhile: it is to be %s now",
+			desired_name(unit->desired));
+	if (goal == WAIT_FOR_GONE && unit->n_placements == 0)
+		return say(WAIT_GO_ON, text, "is being forgotten");
+	if (goal == WAIT_FOR_UNPLACED && unit->n_placements == 0)
+		return WAIT_DONE;
+	if (unit->n_placements == 0)
+		return judge_unplaced(unit, text);
+
+	for (size_t i = 0; i < unit->n_placements; i++) {
+		char one[WAIT_TEXT_MAX];
+		enum wait_verdict verdict =
+			judge_placement(goal, change_revision, unit->placements[i], one);
+
+		if (verdict == WAIT_GO_ON)
+			return say(WAIT_GO_ON, text, "%s", one);
+		if (verdict == WAIT_FAILED && worst == WAIT_DONE) {
+			worst = WAIT_FAILED;
+			(void)say(worst, text, "%s", one);
+		}
+	}
+	return worst;
+}
