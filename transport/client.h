@@ -22,12 +22,12 @@ struct transport_client_config {
 	const char *url; /* tls+tcp://HOST:PORT or ipc:///PATH */
 	struct tls_credentials *credentials; /* nullable for ipc */
 	size_t message_max;
-	uint32_t reconnect_min_ms, reconnect_max_ms; /* with jitter; both 0: do not reconnect */
+	uint32_t reconnect_min_ms, reconnect_max_ms; /* with jitter; both 0: connect once */
 };
 
 struct transport_client_handlers {
-	/* Connected (the peer is the fleet's coordinator), or no longer; nullable. @err says why
-	 * where it is known. */
+	/* Connected (the peer is the fleet's coordinator: @err is NULL); or not, after each attempt
+	 * that failed and when the connection is lost (@err says why). Nullable. */
 	void (*connection)(bool up, const struct fl_error *err, void *userdata);
 };
 
@@ -40,12 +40,14 @@ enum fl_code transport_client_open(struct transport_client **ret_client, uv_loop
 void transport_client_close(
 	struct transport_client *client, void (*closed)(void *userdata), void *userdata);
 
-/* A reply, or why there is none: FL_E_TIMEOUT, FL_E_UNAVAILABLE (could not connect within the
- * timeout; @err says what the last attempt failed of), FL_E_CANCELED. @data is borrowed. */
+/* A reply, or why there is none: FL_E_TIMEOUT (connected, but not answered), FL_E_UNAVAILABLE (could
+ * not connect within the timeout, or at all when the client does not reconnect; @err says what the
+ * last attempt failed of), FL_E_CANCELED. @data is borrowed; @err is NULL with FL_OK. */
 typedef void (*transport_call_done)(enum fl_code code, const uint8_t *data, size_t len,
 	const struct fl_error *err, void *userdata);
 
-/* Sends @data (copied); @done comes later from the loop, exactly once, never inside this call.
+/* Sends @data (copied), at once or when there is a connection; at most 256 calls may be under way
+ * (FL_E_LIMIT). @done comes later from the loop, exactly once, never inside this call.
  * *ret_call (nullable) is valid until then. */
 enum fl_code transport_client_call(struct transport_client *client, const uint8_t *data, size_t len,
 	uint32_t timeout_ms, transport_call_done done, void *userdata,

@@ -28,13 +28,13 @@ struct identity {
 	char tenant[IDENTITY_PART_MAX]; /* of a user */
 };
 
-/* Parts are 1 to 127 of [A-Za-z0-9._-]. FL_E_INVALID says what is wrong with @uri. */
+/* Parts are 1 to 127 of [A-Za-z0-9._-], and not "." or "..". FL_E_INVALID says what is wrong with @uri. */
 enum fl_code identity_parse(
 	const char *uri, struct identity *ret_identity, struct fl_error *err) FL_MUST_CHECK;
 
 #define IDENTITY_URI_MAX (4 * IDENTITY_PART_MAX)
 
-/* "flota://..." into @text of IDENTITY_URI_MAX bytes. */
+/* "flota://..." ("local" for root over the local socket) into @text of IDENTITY_URI_MAX bytes. */
 void identity_format(const struct identity *identity, char *text);
 
 /* "operator ana", "machine 3f2a...": for logs and people. */

@@ -36,7 +36,8 @@ struct transport_server_handlers {
 	void (*request_gone)(struct transport_request *request, void *userdata);
 };
 
-/* Listens at once: FL_E_IO where an address cannot be bound. */
+/* Listens at once: FL_E_IO where an address cannot be bound. A socket file that a dead daemon left is
+ * replaced. */
 enum fl_code transport_server_open(struct transport_server **ret_server, uv_loop_t *loop,
 	const struct transport_server_config *config,
 	const struct transport_server_handlers *handlers, void *userdata,
@@ -68,7 +69,9 @@ void transport_request_reply(struct transport_request *request, const uint8_t *d
 /* The peer broke the protocol: closes its connection and frees the request. */
 void transport_request_drop_peer(struct transport_request *request, const char *why);
 
-/* For metrics and tests. */
+/* For metrics and tests. Connections and held requests are of now; refused are those that did not
+ * get through the handshake or whose user is not root, dropped those that we closed later (a limit, or
+ * transport_request_drop_peer()). */
 struct transport_server_stats {
 	uint64_t connections, requests_held, requests_total, refused_total, dropped_total;
 };

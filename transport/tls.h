@@ -17,8 +17,10 @@ struct tls_files {
 
 struct tls_credentials; /* loaded and checked, immutable, counted */
 
-/* Loads and checks that the key is the certificate's, that the CA signed it, and that it names an
- * identity. Errors name the file and what to do. */
+/* Loads and checks that the key is the certificate's, that the CA signed it, that it names an
+ * identity (a URI of identity.h in its subject alternative names) and may be used for it: key usage
+ * digitalSignature, extended key usage serverAuth for a coordinator and clientAuth for others. Its
+ * dates are checked at each handshake. Errors name the file and what to do. */
 enum fl_code tls_credentials_load(const struct tls_files *files,
 	struct tls_credentials **ret_credentials, struct fl_error *err) FL_MUST_CHECK;
 struct tls_credentials *tls_credentials_ref(struct tls_credentials *credentials);
@@ -27,3 +29,7 @@ FL_DEFINE_CLEANUP(struct tls_credentials *, tls_credentials_unref)
 
 /* Who they say we are. */
 const struct identity *tls_credentials_identity(const struct tls_credentials *credentials);
+
+/* OpenSSL's SSL_CTX, for the engine; borrowed. Its sessions verify their peer once tls_verify_install()
+ * was called on them. */
+struct ssl_ctx_st *tls_credentials_context(const struct tls_credentials *credentials);
