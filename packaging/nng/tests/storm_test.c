@@ -51,6 +51,7 @@ struct board {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned content; // clients with enough answers
+	bool closing;
 };
 
 static void request_send(struct request *r)
@@ -66,14 +67,19 @@ static void request_send(struct request *r)
 	nng_ctx_send(r->ctx, r->aio);
 }
 
-static void client_answered(struct client *c)
+// Returns whether to ask again.
+static bool client_answered(struct client *c)
 {
+	bool more;
+
 	pthread_mutex_lock(&c->board->lock);
 	if (++c->answers == ANSWERS) {
 		c->board->content++;
 		pthread_cond_signal(&c->board->changed);
 	}
+	more = !c->board->closing;
 	pthread_mutex_unlock(&c->board->lock);
+	return more;
 }
 
 static void on_request(void *arg)
@@ -92,8 +98,8 @@ static void on_request(void *arg)
 		return;
 	}
 	nng_msg_free(nng_aio_get_msg(r->aio));
-	client_answered(r->client);
-	request_send(r);
+	if (client_answered(r->client))
+		request_send(r);
 }
 
 static int client_open(struct client *c, struct board *board, uint16_t port)
@@ -122,9 +128,12 @@ static int client_open(struct client *c, struct board *board, uint16_t port)
 
 static void client_close(struct client *c)
 {
+	pthread_mutex_lock(&c->board->lock);
+	c->board->closing = true;
+	pthread_mutex_unlock(&c->board->lock);
 	nng_close(c->socket);
 	for (size_t i = 0; i < REQUESTS; i++) {
-		nng_aio_stop(c->requests[i].aio);
+		nng_aio_wait(c->requests[i].aio);
 		nng_aio_free(c->requests[i].aio);
 	}
 }
@@ -154,7 +163,7 @@ static int be_server(const char *port)
 static int be_clients(const char *port)
 {
 	static struct client clients[KILLED_CLIENTS];
-	struct board board = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+	struct board board = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false};
 
 	for (size_t i = 0; i < KILLED_CLIENTS; i++) {
 		if (client_open(&clients[i], &board, (uint16_t)atoi(port)) != 0)
@@ -226,7 +235,7 @@ static unsigned wait_content(struct board *board)
 static void clients_return_to_a_new_server(void **state)
 {
 	static struct client clients[CLIENTS];
-	struct board board = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+	struct board board = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false};
 	uint16_t port;
 	pid_t server = server_start(0, &port);
 

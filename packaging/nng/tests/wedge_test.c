@@ -29,8 +29,11 @@ static int peer_open(uint16_t port, uint16_t protocol)
 static void assert_pipes_still_go(struct pipes *pipes, uint16_t port, uint16_t protocol)
 {
 	unsigned n = pipes_added(pipes);
-	int fd = peer_open(port, protocol);
+	int fd;
 
+	// That thread is at work on the first: it says so before it waits for it.
+	assert_true(pipes_wait_removed(pipes, n));
+	fd = peer_open(port, protocol);
 	assert_true(pipes_wait_added(pipes, n + 1));
 	assert_int_equal(nng_pipe_close(pipes->last), 0);
 	assert_true(pipes_wait_removed(pipes, n + 1));
