@@ -10,6 +10,8 @@
 #define NONE   SIZE_MAX
 #define BLANKS " \t"
 
+#define HASH_BYTES ((size_t)(UNIT_FILE_HASH_SIZE - 1) / 2)
+
 struct item {
 	struct unit_entry entry;
 	size_t next; /* of the same section's, or NONE */
@@ -164,7 +166,9 @@ static char first_char(const char *line, size_t len)
 		line++;
 		len--;
 	}
-	return len > 0 ? *line : '\0';
+	if (len == 0)
+		return '\0';
+	return *line;
 }
 
 /* The next line that says something. False at the end of the file. */
@@ -339,7 +343,7 @@ static enum fl_code parse(struct parser *p)
 			continue;
 		if (line.len > UNIT_FILE_LINE_MAX) {
 			unit_reporter_error(&p->reporter, FL_E_TOO_BIG, line.line,
-				"the line has %zu bytes; the limit is %d", line.len,
+				"the line has %zu bytes; the limit is %u", line.len,
 				UNIT_FILE_LINE_MAX);
 			continue;
 		}
@@ -361,7 +365,7 @@ enum fl_code unit_file_parse(const void *text, size_t len, const char *path,
 
 	if (len > UNIT_FILE_MAX) {
 		unit_reporter_error(&p.reporter, FL_E_TOO_BIG, 0,
-			"the file has %zu bytes; a unit file may have %d", len, UNIT_FILE_MAX);
+			"the file has %zu bytes; a unit file may have %u", len, UNIT_FILE_MAX);
 		return p.reporter.code;
 	}
 	if (file == NULL)
@@ -545,12 +549,13 @@ enum fl_code unit_file_hash(
 	}
 	if (!fl_buf_ok(&buf))
 		return FL_FAIL_NO_MEMORY(err);
-	if (EVP_Digest(fl_buf_str(&buf), buf.len, hash, &n, EVP_sha1(), NULL) != 1 || n != 20)
+	if (EVP_Digest(fl_buf_str(&buf), buf.len, hash, &n, EVP_sha1(), NULL) != 1 ||
+		n != HASH_BYTES)
 		return FL_FAIL(err, FL_E_INTERNAL, "libcrypto does not compute SHA-1");
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < HASH_BYTES; i++) {
 		ret_hex[2 * i] = digits[hash[i] >> 4];
 		ret_hex[2 * i + 1] = digits[hash[i] & 15];
 	}
-	ret_hex[2 * n] = '\0';
+	ret_hex[2 * HASH_BYTES] = '\0';
 	return FL_OK;
 }

@@ -15,8 +15,8 @@
 
 /* Limits. A line counts with its continuation lines; its limit is that of one argument of a
  * program (MAX_ARG_STRLEN). */
-#define UNIT_FILE_MAX          (1024 * 1024)
-#define UNIT_FILE_LINE_MAX     (128 * 1024)
+#define UNIT_FILE_MAX          (1U << 20)
+#define UNIT_FILE_LINE_MAX     (128U << 10)
 #define UNIT_FILE_ENTRIES_MAX  16384
 #define UNIT_FILE_SECTIONS_MAX 256
 

@@ -112,9 +112,10 @@ static void test_hostile(void **state)
 	char pattern[256], name[256];
 
 	(void)state;
-	for (size_t i = 0; i < 254; i += 2)
-		memcpy(pattern + i, "*a", 2);
-	memcpy(pattern + 254, "b", 2);
+	for (size_t i = 0; i < 254; i++)
+		pattern[i] = i % 2 == 0 ? '*' : 'a';
+	pattern[254] = 'b';
+	pattern[255] = '\0';
 	memset(name, 'a', 255);
 	name[255] = '\0';
 	assert_false(unit_glob_match(pattern, name));

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/buf.h"
 #include "unitfiles/glob.h"
 #include "unitfiles/name.h"
 #include "unitfiles/specifier.h"
@@ -238,9 +239,9 @@ static enum fl_code read_line(struct reader *r, size_t i, const struct unit_entr
 {
 	const char *value = entry->value, *end = value + strlen(value);
 	FL_CLEANUP_STRV struct fl_strv words = {0};
-	FL_CLEANUP(fl_freep) char *word = NULL;
+	FL_CLEANUP_BUF struct fl_buf word = FL_BUF_INIT;
 	bool list = *value == '"' && end[-1] == '"', quoted = false, any = false;
-	size_t n = 0, quotes = 0;
+	size_t quotes = 0;
 
 	for (const char *at = value; (at = strchr(at, '"')) != NULL; at++)
 		quotes++;
@@ -250,21 +251,20 @@ static enum fl_code read_line(struct reader *r, size_t i, const struct unit_entr
 			entry->key);
 	if (!list)
 		return read_words(r, i, value, entry->line);
-	word = malloc((size_t)(end - value));
-	if (word == NULL)
-		return FL_E_NO_MEMORY;
 	for (const char *at = value; at <= end; at++) {
 		if (*at == '"') {
 			quoted = !quoted;
 			any = true;
 		} else if (*at != '\0' && (quoted || strchr(BLANKS, *at) == NULL)) {
-			word[n++] = *at;
-		} else if (any || n > 0) {
-			FL_TRY(fl_strv_add_n(&words, word, n, NULL));
-			n = 0;
+			fl_buf_byte(&word, *at);
+		} else if (any || word.len > 0) {
+			FL_TRY(fl_strv_add(&words, fl_buf_str(&word), NULL));
+			fl_buf_clear(&word);
 			any = false;
 		}
 	}
+	if (!fl_buf_ok(&word))
+		return FL_E_NO_MEMORY;
 	for (size_t j = 0; j < words.n; j++)
 		FL_TRY(read_words(r, i, words.items[j], entry->line));
 	return FL_OK;

@@ -22,7 +22,6 @@ static const struct {
 		{"PathExists", "PathExistsGlob", "PathChanged", "PathModified",
 			"DirectoryNotEmpty"}},
 	{UNIT_MOUNT, "Mount", "does not say what to mount; add What=", {"What"}},
-	{UNIT_SWAP, "Swap", "does not say where to swap; add What=", {"What"}},
 };
 
 static unsigned section_line(const struct unit_file *file, const char *section)
