@@ -1,5 +1,6 @@
 #include "unitfiles/rules.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -97,7 +98,11 @@ static enum fl_code read_machine_of(struct reader *r, const char *value, unsigne
 			value);
 	else if (unit_name_check(value, &why) != FL_OK)
 		unit_reporter_complain(&r->reporter, line, "MachineOf=: %s", why.text);
-	else if (unit_name_is_template(value) && !unit_name_is_template(r->name))
+	else if (strcmp(value, r->name) == 0)
+		unit_reporter_complain(&r->reporter, line,
+			"MachineOf=%s is the unit itself, which would wait for itself; remove it",
+			value);
+	else if (unit_name_is_template(value))
 		unit_reporter_complain(&r->reporter, line,
 			"MachineOf=%s names a template, which never runs; name an instance of it",
 			value);
@@ -399,6 +404,7 @@ static void check_combinations(struct reader *r)
 enum fl_code unit_rules_read(const struct unit_file *file, const char *name, enum unit_flags flags,
 	struct unit_report *report, struct unit_rules *ret_rules, struct fl_error *err)
 {
+	char example[UNIT_NAME_MAX + sizeof("1")];
 	struct reader r = {
 		.file = file,
 		.name = name,
@@ -409,6 +415,14 @@ enum fl_code unit_rules_read(const struct unit_file *file, const char *name, enu
 	};
 	enum fl_code code = FL_OK;
 
+	if (unit_name_is_template(name)) {
+		struct unit_name_parts parts;
+
+		unit_name_split(name, &parts);
+		snprintf(example, sizeof(example), "%.*s1.%s", (int)parts.stem_len, parts.stem,
+			parts.suffix);
+		r.name = example;
+	}
 	for (size_t i = 0; i < unit_file_count(file) && code == FL_OK; i++) {
 		const struct unit_entry *entry = unit_file_entry(file, i);
 

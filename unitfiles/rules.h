@@ -87,7 +87,8 @@ enum unit_flags {
 };
 
 /*
- * Reads the rules of the unit @name (it has passed unit_name_check()) from @file. FL_E_INVALID
+ * Reads the rules of the unit @name (it has passed unit_name_check()) from @file; of a template, as
+ * if it were its instance "1", so that what is made of %i can be checked. FL_E_INVALID
  * with file:line for an unknown key, a malformed value, or a combination that fleet rejects.
  */
 enum fl_code unit_rules_read(const struct unit_file *file, const char *name, enum unit_flags flags,
