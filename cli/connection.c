@@ -27,8 +27,9 @@ struct connection {
 	bool client_closed;
 	uint32_t request_timeout_ms;
 
-	/* Whether it was ever up; until then a failure to connect is final. */
+	/* Until it is up for the first time a failure to connect is final. */
 	bool was_up;
+	struct fl_error refused; /* that failure */
 
 	/* The one question under way. */
 	struct transport_call *call;
@@ -36,7 +37,6 @@ struct connection {
 	enum fl_code code;
 	struct fl_error why;
 	Pb__Envelope *reply;
-	struct fl_error refused; /* why the first connection could not be made */
 	bool interrupted;
 
 	void (*on_tick)(void *userdata);
@@ -206,26 +206,22 @@ static enum fl_code exchange(struct connection *connection, const uint8_t *data,
 {
 	connection->answered = false;
 	connection->why = (struct fl_error){0};
-	connection->reply = NULL;
-	if (connection->refused.code == FL_OK || connection->was_up)
-		FL_TRY(transport_client_call(connection->client, data, len, timeout_ms, on_done,
-			connection, &connection->call, err));
-	while (!connection->answered && (connection->call != NULL))
+	if (connection->refused.code != FL_OK)
+		return FL_FAIL(err, connection->refused.code, "%s", connection->refused.text);
+	FL_TRY(transport_client_call(connection->client, data, len, timeout_ms, on_done, connection,
+		&connection->call, err));
+	while (!connection->answered)
 		uv_run(&connection->loop, UV_RUN_ONCE);
 	if (connection->interrupted) {
 		connection->interrupted = false;
 		wire_free(FL_TAKE(connection->reply));
 		return FL_FAIL(err, FL_E_CANCELED, "interrupted");
 	}
-	if (!connection->was_up && connection->refused.code != FL_OK && connection->reply == NULL)
-		return FL_FAIL(err,
-			connection->refused.code == FL_E_DENIED ? FL_E_DENIED : FL_E_UNAVAILABLE,
-			"the coordinator at %s: %s", connection->endpoint.url,
-			fl_error_text(&connection->refused));
 	if (connection->code == FL_OK)
 		return FL_OK;
-	return FL_FAIL(err, connection->code, "the coordinator at %s: %s", connection->endpoint.url,
-		fl_error_text(&connection->why));
+	if (connection->refused.code != FL_OK)
+		connection->why = connection->refused;
+	return FL_FAIL(err, connection->why.code, "%s", fl_error_text(&connection->why));
 }
 
 /* Whether the reply is one to this request. */

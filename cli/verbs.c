@@ -236,7 +236,7 @@ const struct verb verbs[] = {
 };
 const size_t n_verbs = FL_COUNT(verbs);
 
-/* Whether @a becomes @b by at most two letters changed, left out or put in (Levenshtein). */
+/* Whether @a becomes @b by a letter or two changed, left out or put in (Levenshtein). */
 static bool is_near(const char *a, const char *b)
 {
 	unsigned row[2][32];
@@ -261,7 +261,7 @@ static bool is_near(const char *a, const char *b)
 			here[j] = best;
 		}
 	}
-	return row[strlen(a) % 2][n] <= 2;
+	return row[strlen(a) % 2][n] <= (n < 5 ? 1U : 2U);
 }
 
 enum fl_code verb_find(const char *name, const struct verb **ret_verb, struct fl_error *err)
@@ -315,7 +315,7 @@ static enum fl_code read_environment(
 	if (value == NULL || value[0] == '\0')
 		return FL_OK;
 	if (fl_options_set(table, "request-timeout", value, options, err) != FL_OK)
-		return fl_error_prefix(err, "in the environment");
+		return FL_FAIL(err, FL_E_USAGE, "in the environment: %s", err->text);
 	return FL_OK;
 }
 
