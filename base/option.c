@@ -16,7 +16,6 @@
 union field {
 	char *string;
 	struct fl_strv list;
-	bool boolean;
 	uint64_t number;
 };
 
@@ -45,6 +44,12 @@ static void file_name(const struct fl_option *option, char text[NAME_MAX_BYTES])
 		capital = false;
 	}
 	text[n] = '\0';
+}
+
+/* A bool is not aligned as the others are, so it is no member of the union. */
+static bool *bool_of(const struct fl_option *option, void *config)
+{
+	return (bool *)(void *)((char *)config + option->offset);
 }
 
 enum fl_code fl_parse_bool(const char *text, bool *ret_value, struct fl_error *err)
@@ -178,7 +183,7 @@ static enum fl_code set_field(
 		}
 		return fl_strv_split(&field->list, value, " \t", err);
 	case FL_OPTION_BOOL:
-		return fl_parse_bool(value, &field->boolean, err);
+		return fl_parse_bool(value, bool_of(option, config), err);
 	case FL_OPTION_UINT:
 		FL_TRY(fl_parse_uint(value, &number, err));
 		break;
@@ -450,8 +455,10 @@ static void print_size(uint64_t bytes, FILE *out)
 		fputc(suffixes[i], out);
 }
 
-static void print_value(const struct fl_option *option, const union field *field, FILE *out)
+static void print_value(const struct fl_option *option, const void *config, FILE *out)
 {
+	const union field *field = const_field_of(option, config);
+
 	switch (option->type) {
 	case FL_OPTION_STRING:
 		fputs(field->string != NULL ? field->string : "", out);
@@ -461,7 +468,7 @@ static void print_value(const struct fl_option *option, const union field *field
 			fprintf(out, "%s%s", i > 0 ? " " : "", field->list.items[i]);
 		break;
 	case FL_OPTION_BOOL:
-		fputs(field->boolean ? "yes" : "no", out);
+		fputs(*(const bool *)(const void *)field ? "yes" : "no", out);
 		break;
 	case FL_OPTION_UINT:
 		fprintf(out, "%" PRIu64, field->number);
@@ -487,7 +494,7 @@ void fl_options_dump(const struct fl_option_table *table, const void *config, FI
 			continue;
 		file_name(option, name);
 		fprintf(out, "# %s\n%s=", option->doc, name);
-		print_value(option, const_field_of(option, config), out);
+		print_value(option, config, out);
 		fputc('\n', out);
 	}
 }
