@@ -243,7 +243,7 @@ static void call_deliver(struct bridge_post *post)
 	}
 	nng_msg_free(message); /* not sent, or not wanted any more */
 	if (rv == NNG_ETIMEDOUT && call->fsm.state == CALL_RECEIVING &&
-		client->fsm.state == CLIENT_UP && client->heard_ms < call->sent_ms) {
+		client->fsm.state == CLIENT_UP && client->heard_ms <= call->sent_ms) {
 		fl_log(FL_NOTICE, "transport.silent", "url=%s ms=%u", client->url,
 			call->timeout_ms);
 		(void)nng_pipe_close(client->link.pipe);

@@ -8,7 +8,7 @@ enum fl_code tls_certificate_identity(
 	X509 *certificate, struct identity *ret_identity, struct fl_error *err)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-	enum fl_code code = FL_FAIL(err, FL_E_INVALID, "the certificate names no identity");
+	enum fl_code code = FL_OK;
 	struct identity identity = {.kind = IDENTITY_NONE};
 	int found = 0;
 
@@ -32,6 +32,8 @@ enum fl_code tls_certificate_identity(
 			code = identity_parse(uri, &identity, err);
 	}
 	GENERAL_NAMES_free(names);
+	if (found == 0)
+		return FL_FAIL(err, FL_E_INVALID, "the certificate names no identity");
 	if (code == FL_OK)
 		*ret_identity = identity;
 	return code;
@@ -44,7 +46,7 @@ enum fl_code tls_certificate_usage(X509 *certificate, enum tls_role role, struct
 
 	if ((flags & EXFLAG_INVALID) != 0)
 		return FL_FAIL(err, FL_E_INVALID, "the certificate's extensions are malformed");
-	if (X509_check_ca(certificate) != 0)
+	if ((flags & EXFLAG_CA) != 0)
 		return FL_FAIL(err, FL_E_INVALID, "the certificate is a CA's");
 	if ((flags & EXFLAG_KUSAGE) == 0 ||
 		(X509_get_key_usage(certificate) & KU_DIGITAL_SIGNATURE) == 0)
@@ -108,8 +110,7 @@ void tls_alert_text(int alert, char *text, size_t size)
 		snprintf(text, size, "the peer wants a certificate and got none");
 		return;
 	case SSL_AD_CERTIFICATE_EXPIRED:
-		snprintf(text, size,
-			"the peer refused our certificate: it has expired, or is not valid yet");
+		snprintf(text, size, "the peer refused our certificate: it has expired");
 		return;
 	case SSL_AD_UNKNOWN_CA:
 	case SSL_AD_DECRYPT_ERROR:
@@ -118,11 +119,9 @@ void tls_alert_text(int alert, char *text, size_t size)
 		return;
 	case SSL_AD_BAD_CERTIFICATE:
 	case SSL_AD_UNSUPPORTED_CERTIFICATE:
-	case SSL_AD_CERTIFICATE_UNKNOWN:
-	case SSL_AD_ACCESS_DENIED:
 		snprintf(text, size,
-			"the peer refused our certificate: it is of another fleet or kind, or "
-			"not for this use");
+			"the peer refused our certificate: it is of another fleet or kind, not for "
+			"this use, or not valid yet (is the clock right?)");
 		return;
 	case SSL_AD_CERTIFICATE_REVOKED:
 		snprintf(text, size, "the peer refused our certificate: it is revoked");
