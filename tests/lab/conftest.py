@@ -15,12 +15,23 @@ def layout(request):
 	return request.param
 
 
+@pytest.fixture
+def clean(flota):
+	"""For a test that begins with no unit in its module's fleet, and leaves none."""
+	yield flota
+	flota.destroy_all()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
 	"""A failure comes with what the hosts' journals say."""
 	report = (yield).get_result()
 	if report.failed:
 		for fleet in lab.Fleet.alive:
+			log = fleet.outside(fleet.dir / "coordinator.log")
+			if log.exists():
+				report.sections.append((f"coordinator of fleet {fleet.keeper_pid}",
+					"\n".join(log.read_text().splitlines()[-100:])))
 			for host in fleet.hosts.values():
 				if host.pid:
 					title = f"journal of {host.name}, fleet {fleet.keeper_pid}"

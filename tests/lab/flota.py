@@ -3,20 +3,43 @@
 	with Fleet() as fleet:
 		flota = Flota(fleet)
 		n1 = flota.host("n1", metadata="region=norte")
-		flota.flotactl("start", path)
+		flota.start("hello.service", service(fleet="MachineMetadata=region=norte"))
+		assert n1.show("hello.service", "ActiveState")["ActiveState"] == "active"
 """
 
+import json
 import os
 import signal
 import subprocess
 from pathlib import Path
 
-from lab import GATEWAY, HERE, wait_until
+from lab import GATEWAY, HERE, cgroup_layouts, wait_until
 
 ROOT = HERE.parent.parent
 BIN = Path(os.environ.get("FLOTA_BIN", ROOT / "build/release/bin")).resolve()
 PORT = 7440
+ENDPOINT = f"tls+tcp://{GATEWAY}:{PORT}"
 AGENT_UNIT = ROOT / "packaging/systemd/flota-agent.service"
+UNIT_DIRECTORY = "/run/systemd/system"
+
+# Exit codes of flotactl that are not 1 (base/error.h).
+UNAVAILABLE, DENIED, TIMEOUT, UNSCHEDULABLE = 5, 6, 7, 8
+
+
+def service(*lines, start="exec sleep infinity", unit="", fleet=""):
+	"""The text of a service that runs a line of shell.
+
+	`lines` are of [Service]; `unit` and `fleet` are the lines of [Unit] and [X-Fleet].
+	"""
+	text = f"[Unit]\nDescription=A unit of the lab\n{unit}\n[Service]\n"
+	text += "".join(line + "\n" for line in (f"ExecStart=/bin/sh -c '{start}'", *lines))
+	return text + (f"\n[X-Fleet]\n{fleet}\n" if fleet else "")
+
+
+def settle(host, unit, state="active"):
+	"""Waits until the host's systemd says that the unit is in this state."""
+	wait_until(lambda: host.show(unit, "ActiveState")["ActiveState"] == state,
+		f"{unit} on {host.name} to be {state}")
 
 
 class Flota:
@@ -30,22 +53,30 @@ class Flota:
 		self.fleet = fleet
 		self.data = Path(data or fleet.dir / "coordinator")
 		self.options = options
-		self.endpoint = f"ipc://{fleet.dir}/coordinator.sock"
+		self.socket = fleet.dir / "coordinator.sock"
+		self.endpoint = f"ipc://{self.socket}"
 		self.coordinator = None
-		fleet.run(BIN / "flota-coordinator", "init", "--data", self.data, "--fleet", fleet.name,
-			"--address", GATEWAY)
-		self.start()
+		fleet.outside(fleet.dir / "units").mkdir()
+		self.init(self.data)
+		self.boot()
 
-	def start(self):
+	def init(self, data):
+		"""Makes a fleet of the lab's name in this directory, with a CA of its own."""
+		self.fleet.run(BIN / "flota-coordinator", "init", "--data", data, "--fleet", self.fleet.name,
+			"--address", GATEWAY)
+
+	# --- the coordinator --------------------------------------------------------------------------
+	def boot(self):
 		"""Starts the coordinator and waits until it answers."""
 		with open(self.fleet.outside(self.fleet.dir / "coordinator.log"), "a", encoding="utf-8") as log:
-			self.coordinator = self.fleet.popen(BIN / "flota-coordinator", "--data", self.data,
-				"--listen", f"tls+tcp://{GATEWAY}:{PORT}", "--socket", self.endpoint, *self.options,
-				stdout=log, stderr=subprocess.STDOUT)
+			self.coordinator = self.fleet.popen(BIN / "flota-coordinator", "--config=/dev/null",
+				f"--data-directory={self.data}", f"--listen={ENDPOINT}", f"--listen={self.endpoint}",
+				*self.options, stdout=log, stderr=subprocess.STDOUT)
 		wait_until(self._answers, "the coordinator to answer")
 
 	def _answers(self):
-		assert self.coordinator.poll() is None, self.log()
+		if self.coordinator.poll() is not None:
+			raise RuntimeError(f"the coordinator ended\n{self.log()}")
 		return self.flotactl("list-machines", check=False).returncode == 0
 
 	def log(self):
@@ -55,34 +86,97 @@ class Flota:
 		self.coordinator.send_signal(sig)
 		return self.coordinator.wait()
 
+	# --- flotactl ---------------------------------------------------------------------------------
+	def _environment(self):
+		return {"HOME": str(self.fleet.dir), "FLOTACTL_ENDPOINT": self.endpoint}
+
 	def flotactl(self, *argv, **options):
 		"""flotactl as root beside the coordinator."""
-		environment = {"HOME": str(self.fleet.dir), "FLOTACTL_ENDPOINT": self.endpoint}
-		return self.fleet.run(BIN / "flotactl", *argv, env=environment, **options)
+		return self.fleet.run(BIN / "flotactl", *argv, env=self._environment(), **options)
 
+	def flotactl_popen(self, *argv, **options):
+		return self.fleet.popen(BIN / "flotactl", *argv, env=self._environment(), **options)
+
+	def refused(self, *argv, code=1):
+		"""A flotactl that has to end with this exit code: what it said on standard error."""
+		done = self.flotactl(*argv, check=False)
+		assert done.returncode == code, (argv, done.returncode, done.stdout, done.stderr)
+		return done.stderr
+
+	def json(self, *argv):
+		return json.loads(self.flotactl(*argv, "--output=json").stdout)
+
+	def write(self, name, text):
+		"""Puts a unit file where flotactl finds it; its path."""
+		path = self.fleet.dir / "units" / name
+		self.fleet.outside(path).write_bytes(text if isinstance(text, bytes) else text.encode())
+		return path
+
+	def start(self, name, text, *options):
+		return self.flotactl("start", *options, self.write(name, text))
+
+	def destroy_all(self):
+		names = [unit["unit"] for unit in self.json("list-unit-files")]
+		if names:
+			self.flotactl("destroy", *names)
+
+	# --- hosts ------------------------------------------------------------------------------------
 	def issue(self, *argv):
-		"""A certificate: its directory, with ca.crt, NAME.crt and NAME.key, seen from outside."""
-		out = self.fleet.dir / "issued" / "-".join(argv)
+		"""A certificate: its directory, with ca.crt, KIND.crt and KIND.key, as flotactl sees it."""
+		out = self.fleet.dir / "issued" / "-".join(argv).replace("/", "_")
 		self.fleet.run(BIN / "flota-coordinator", "issue", *argv, "--data", self.data, "--out", out)
-		return self.fleet.outside(out)
+		return out
 
-	def host(self, name, metadata="", **options):
-		"""A host whose agent starts at each boot; begins the boot."""
+	def new_host(self, name, metadata="", files=None, **options):
+		"""A host that is down, whose agent starts at each boot. `cgroup`: each layout in turn."""
+		layouts = cgroup_layouts()
+		options.setdefault("cgroup", layouts[len(self.fleet.hosts) % len(layouts)])
 		host = self.fleet.new_host(name, **options)
 		host.install({f"/usr/bin/{program}": BIN / program for program in ("flota-agent", "flotactl")},
 			mode=0o755)
 		host.install({
-			"/etc/flota/agent.conf":
-				f"[Agent]\nCoordinator=tls+tcp://{GATEWAY}:{PORT}\nMetadata={metadata}\n",
+			"/etc/flota/agent.conf": f"[Agent]\nCoordinator={ENDPOINT}\nMetadata={metadata}\n",
 			"/etc/systemd/system/flota-agent.service": AGENT_UNIT,
 		})
+		host.install(files or {})
 		self.install_certificate(host, self.issue("machine", host.machine_id))
 		host.enable("flota-agent.service")
+		return host
+
+	def host(self, name, **options):
+		"""The same, and begins its boot."""
+		host = self.new_host(name, **options)
 		host.boot()
 		return host
 
-	@staticmethod
-	def install_certificate(host, directory):
-		host.install({"/etc/flota/tls/ca.crt": directory / "ca.crt",
-			"/etc/flota/tls/agent.crt": directory / "machine.crt"})
-		host.install({"/etc/flota/tls/agent.key": directory / "machine.key"}, mode=0o600)
+	def install_certificate(self, host, directory):
+		directory = self.fleet.outside(directory)
+		host.install({f"/etc/flota/tls/{name}": directory / name for name in ("ca.crt", "machine.crt")})
+		host.install({"/etc/flota/tls/machine.key": directory / "machine.key"}, mode=0o600)
+
+	def machine(self, host):
+		"""What the coordinator says of the host, {} when it does not know it."""
+		found = [m for m in self.json("list-machines") if m["machine"] == host.machine_id]
+		return found[0] if found else {}
+
+	def ready(self, *hosts):
+		"""Waits until the agents of these hosts (default: all) are there."""
+		for host in hosts or self.fleet.hosts.values():
+			host.ready()
+			wait_until(lambda h=host: self.machine(h).get("state") == "up", f"{host.name}'s agent")
+
+	def where(self, unit):
+		"""The names of the hosts that are up and whose systemd has the unit active."""
+		return [name for name, host in self.fleet.hosts.items() if host.pid
+			and host.show(unit, "ActiveState")["ActiveState"] == "active"]
+
+	def runs_on(self, unit):
+		"""The one host whose systemd has the unit active."""
+		names = self.where(unit)
+		assert len(names) == 1, f"{unit} is active on {names}"
+		return self.fleet.hosts[names[0]]
+
+
+def where_text(host):
+	"""A machine as flotactl names it in its sentences and tables."""
+	return f"{host.machine_id[:8]}.../{host.address}"
