@@ -1,0 +1,434 @@
+/*
+ * What the files of the core share. Nothing outside coordinator/core includes it.
+ *
+ *	core.c      the step: one event in, then settle() until nothing is left to decide
+ *	effects.c   what a step leaves behind for the daemon; records of the store
+ *	units.c     units, their files, who follows whom (MachineOf=)
+ *	change.c    what people ask for: submit, set, restart, destroy
+ *	machines.c  machines, their metadata, pools by load
+ *	leases.c    who is heard of, who is lost, whether anything may move
+ *	place.c     placements: made, taken back, chosen
+ *	settle.c    what follows from a change: rechecks, retries, globals
+ *	report.c    what agents say of their units
+ *	assign.c    what an agent is told
+ *	look.c      units and machines as messages
+ *	why.c       reasons, for people
+ */
+#pragma once
+
+#include <bsd/sys/tree.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/fsm.h"
+#include "coordinator/core/core.h"
+#include "unitfiles/name.h"
+#include "unitfiles/rules.h"
+
+/* Tombstones that a machine's assignment keeps for an agent that does not come for them; one more,
+ * and it gets its whole assignment again. */
+#define CORE_TOMBSTONES_MAX 1000U
+
+/* ---- Marks: how a thing gets into struct core_effects ------------------------------------ */
+
+enum mark_kind {
+	MARK_UNIT,
+	MARK_MACHINE,
+};
+
+/* A record that is to be written. */
+struct mark {
+	struct fl_list link;
+	enum mark_kind kind;
+};
+
+/* ---- Machines ---------------------------------------------------------------------------- */
+
+/* A machine's place in a tree by (number of units, ID): least loaded first. */
+struct load_node {
+	RB_ENTRY(load_node) link;
+	struct machine *machine;
+	struct pool *pool;
+};
+RB_HEAD(load_tree, load_node);
+
+/* The machines that are up and have key=value; for the core's own pool of all, no key. */
+struct pool {
+	RB_ENTRY(pool) link;
+	char *key, *value;
+	struct load_tree up;
+	size_t n_up;
+	size_t n_refs;
+};
+RB_HEAD(pool_tree, pool);
+
+/* What a machine says of itself, in one piece, so that new takes the place of old or nothing
+ * changes. */
+struct machine_info {
+	Pb__MachineInfo *message; /* metadata sorted, each key once; address always set */
+	struct load_node *nodes; /* [0] in the pool of all, then one for each metadata pair */
+	size_t n_nodes;
+};
+
+RB_HEAD(placement_tree, placement);
+
+#define MACHINE_STATES(X) \
+	X(MACHINE, UNKNOWN, FL_TO(MACHINE, UP) | FL_TO(MACHINE, LOST)) \
+	X(MACHINE, UP, FL_TO(MACHINE, LOST)) \
+	X(MACHINE, LOST, FL_TO(MACHINE, UP))
+
+FL_FSM_DEFINE(machine, MACHINE_STATES)
+
+struct machine {
+	RB_ENTRY(machine) by_id;
+	struct core *core;
+	char *id;
+	struct machine_info info;
+	struct fl_fsm fsm; /* MACHINE_STATES */
+
+	uint64_t last_heard_ms;
+	bool heard; /* since this core began */
+	struct fl_list lease; /* of core->leases, by last_heard_ms; not while LOST */
+	struct fl_list suspect; /* of core->suspects: lost, and its units not yet moved */
+
+	struct placement_tree placements; /* by name, tombstones among them */
+	uint32_t n_units; /* placements without tombstones */
+	struct fl_list conflictors; /* placements whose unit has Conflicts= */
+	struct fl_list replacers; /* placements whose unit has Replaces= */
+
+	struct fl_list changes; /* all placements, by revision */
+	struct fl_list tombstones; /* the removed ones, by revision */
+	uint32_t n_tombstones;
+	struct fl_list overflow; /* of core->overflows */
+	uint64_t deltas_from; /* changes after this revision are all there */
+
+	uint64_t states_session; /* whose unit states are known here */
+	bool in_all; /* a report with `all` has begun and not ended */
+	uint32_t all_round;
+
+	struct fl_list helped; /* of core->helped */
+	struct mark write;
+	struct fl_list changed; /* of effects->machines */
+};
+RB_HEAD(machine_tree, machine);
+
+/* ---- Units ------------------------------------------------------------------------------- */
+
+/* A name that MachineOf= mentions, whether there is such a unit or not. */
+struct leader {
+	RB_ENTRY(leader) link;
+	char *name;
+	struct fl_list follows;
+	size_t n_refs;
+};
+RB_HEAD(leader_tree, leader);
+
+struct follow {
+	struct fl_list link; /* of leader->follows, while the unit has this file */
+	struct leader *leader;
+	struct unit *unit;
+};
+
+/* A unit file and what was read from it, in one piece. */
+struct unit_body {
+	void *content;
+	size_t content_len;
+	char hash[UNIT_FILE_HASH_SIZE];
+	char *description;
+	struct unit_rules rules;
+	struct follow *follows; /* as many as rules.machine_of */
+	bool lenient;
+};
+
+struct unit {
+	RB_ENTRY(unit) by_name;
+	RB_ENTRY(unit) global; /* of core->globals */
+	char *name;
+	char *tenant;
+	struct unit_body body;
+	bool is_template;
+	bool gone; /* destroyed: here until its last tombstone is acknowledged */
+
+	Pb__DesiredState desired;
+	uint64_t revision, change_revision;
+	uint64_t start_generation, restart_generation;
+	uint64_t epoch; /* of the placement, or of all of a global unit; 0: never */
+	uint64_t change_received_us; /* 0: not known, or its reaction is measured */
+
+	struct fl_list placements; /* tombstones too */
+	struct placement *placed; /* of a unit that is not global */
+	char *stored_machine_id; /* between core_load() and core_loaded() */
+
+	struct fl_list waiting; /* of core->fresh or core->waiting: active, and not placed */
+	unsigned refused_for; /* bits 1 << enum refusal, of all machines */
+	uint64_t replaced_in_step;
+	struct fl_list recheck; /* of core->rechecks */
+
+	struct fl_list reap; /* of core->reap, when gone */
+	struct mark write;
+	struct fl_list changed; /* of effects->units */
+};
+RB_HEAD(unit_tree, unit);
+RB_HEAD(global_tree, unit);
+
+/* What a machine reported. Texts are systemd's short words; a longer one is cut. */
+struct placement_state {
+	bool known;
+	char load[16], active[16], sub[32], hash[UNIT_FILE_HASH_SIZE], result[32];
+	char *error; /* nullable */
+	Pb__DesiredState desired;
+	uint32_t main_pid;
+	uint64_t done_revision, job_us, since_us, reaction_us;
+	uint32_t all_round;
+};
+
+struct placement {
+	RB_ENTRY(placement) by_name; /* of machine->placements */
+	struct unit *unit;
+	struct machine *machine;
+	struct fl_list of_unit;
+	struct fl_list change; /* of machine->changes */
+	struct fl_list tombstone; /* of machine->tombstones */
+	struct fl_list conflictor, replacer;
+	uint64_t epoch;
+	uint64_t revision; /* of its last change: the agent's cursor */
+	bool removed; /* a tombstone: the agent must let go of it */
+	struct placement_state state;
+};
+
+/* ---- The core ---------------------------------------------------------------------------- */
+
+struct core {
+	uint32_t lease_ms;
+	char *store_id, *fleet;
+	uint64_t revision;
+	uint64_t reserved; /* what the "meta" record says: every revision given out is below */
+	uint64_t stored_revision; /* while loading: the greatest one found */
+	uint64_t now_ms;
+	uint64_t step;
+	bool loaded;
+	struct core_effects *effects; /* of the step under way */
+
+	struct unit_tree units;
+	size_t n_units; /* without those that are gone */
+	struct global_tree globals; /* active global units */
+	struct leader_tree leaders;
+	struct machine_tree machines;
+	size_t n_machines;
+	struct pool_tree pools;
+	struct pool all; /* every machine that is up */
+
+	struct fl_list leases; /* machines heard of, longest ago first */
+	size_t n_leases;
+	struct fl_list suspects; /* lost ones whose units were not moved: see leases.c */
+	uint64_t next_verdict_ms; /* when to look at the suspects again */
+	size_t n_look_lost, n_in_question; /* what the last verdict saw */
+	bool holding; /* and it was that nothing moves */
+
+	struct fl_list fresh; /* units to be placed now, in order */
+	struct fl_list waiting; /* units that no machine took, in order */
+	size_t n_conflict_waiting; /* those of core->waiting that a unit's going could help */
+	uint64_t memory_retry_ms; /* a placement failed for want of memory; 0: none did */
+	struct fl_list rechecks; /* placed units whose rules may not be met any more */
+	struct fl_list helped; /* machines where something that was in the way is gone */
+	bool help_all; /* anything, not only another unit */
+	bool globals_changed;
+	struct fl_list overflows; /* machines with too many tombstones */
+	struct fl_list reap; /* destroyed units, to be freed when nobody holds them */
+};
+
+int unit_compare(const struct unit *a, const struct unit *b);
+int machine_compare(const struct machine *a, const struct machine *b);
+int placement_compare(const struct placement *a, const struct placement *b);
+int load_compare(const struct load_node *a, const struct load_node *b);
+RB_PROTOTYPE(unit_tree, unit, by_name, unit_compare)
+RB_PROTOTYPE(global_tree, unit, global, unit_compare)
+RB_PROTOTYPE(machine_tree, machine, by_id, machine_compare)
+RB_PROTOTYPE(placement_tree, placement, by_name, placement_compare)
+RB_PROTOTYPE(load_tree, load_node, link, load_compare)
+
+static inline bool machine_is_up(const struct machine *machine)
+{
+	return machine->fsm.state == MACHINE_UP;
+}
+
+static inline bool unit_is_active(const struct unit *unit)
+{
+	return !unit->gone && unit->desired > PB__DESIRED_STATE__INACTIVE;
+}
+
+/* ---- effects.c --------------------------------------------------------------------------- */
+
+/* The next revision. */
+uint64_t core_next_revision(struct core *core);
+void mark_unit_write(struct core *core, struct unit *unit);
+void mark_machine_write(struct core *core, struct machine *machine);
+/* Something that people see of the unit changed: it takes a new revision. */
+void mark_unit_changed(struct core *core, struct unit *unit);
+void mark_machine_changed(struct core *core, struct machine *machine);
+void core_note(struct core *core, enum fl_level level, const char *event, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* ---- units.c ----------------------------------------------------------------------------- */
+
+struct unit *unit_find(const struct core *core, const char *name); /* gone ones are not found */
+struct unit *unit_next(const struct core *core, const char *after);
+
+/* Reads a unit file; nothing of the core's but leaders' reference counts changes. With @verify the
+ * file must pass all that a new one has to. */
+enum fl_code unit_body_read(struct core *core, const char *name, const void *content, size_t len,
+	bool lenient, bool verify, struct unit_report *report, struct unit_body *ret_body,
+	struct fl_error *err) FL_MUST_CHECK;
+void unit_body_fini(struct core *core, struct unit_body *body);
+/* Gives @unit another file; @body is emptied. Cannot fail. */
+void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body);
+
+/* A unit without a file yet, in the tree; revives one of that name which is gone. */
+enum fl_code unit_add(struct core *core, const char *name, const char *tenant,
+	struct unit **ret_unit, struct fl_error *err) FL_MUST_CHECK;
+/* Takes it from the tree's sight; its placements have been removed before. */
+void unit_forget(struct core *core, struct unit *unit);
+void unit_reap(struct core *core);
+void unit_free(struct core *core, struct unit *unit);
+void units_free(struct core *core);
+
+/* The units that name @unit in MachineOf=: those placed go to core->rechecks, those waiting to
+ * core->fresh. */
+void unit_wake_followers(struct core *core, const struct unit *unit);
+
+/* ---- change.c, report.c ------------------------------------------------------------------ */
+
+enum fl_code core_do_change(struct core *core, const struct core_change *change,
+	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code core_do_report(struct core *core, const struct core_report *report,
+	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+
+/* ---- machines.c -------------------------------------------------------------------------- */
+
+struct machine *machine_find(const struct core *core, const char *id);
+struct machine *machine_next(const struct core *core, const char *after);
+const char *machine_metadata(const struct machine *machine, const char *key); /* NULL: none */
+
+enum fl_code machine_info_read(struct core *core, const Pb__MachineInfo *message,
+	const char *peer_address, struct machine_info *ret_info,
+	struct fl_error *err) FL_MUST_CHECK;
+void machine_info_fini(struct core *core, struct machine_info *info);
+bool machine_info_equal(const struct machine_info *a, const struct machine_info *b);
+/* @info is emptied. Cannot fail. */
+void machine_info_set(struct core *core, struct machine *machine, struct machine_info *info);
+
+enum fl_code machine_add(struct core *core, const char *id, struct machine_info *info,
+	struct machine **ret_machine, struct fl_error *err) FL_MUST_CHECK;
+void machines_free(struct core *core);
+
+/* Into and out of the pools, in which a placement looks. */
+void machine_pools_enter(struct machine *machine);
+void machine_pools_leave(struct machine *machine);
+/* One unit more or less. */
+void machine_load_change(struct machine *machine, int by);
+
+const struct pool *pool_find(const struct core *core, const char *key, const char *value);
+
+/* ---- leases.c ---------------------------------------------------------------------------- */
+
+/* It was heard of, now: its lease begins again, it is up. O(1) when it was up. */
+void machine_heard(struct core *core, struct machine *machine);
+void leases_begin(struct core *core);
+/* Ends leases whose time is over and decides about the suspects. */
+void leases_check(struct core *core);
+uint64_t leases_next_deadline(const struct core *core);
+enum fl_code core_do_sync(
+	struct core *core, const struct core_sync *sync, struct fl_error *err) FL_MUST_CHECK;
+
+/* ---- place.c ----------------------------------------------------------------------------- */
+
+/* What speaks against a unit on a machine, in the order in which it is asked. */
+enum refusal {
+	REFUSAL_NONE,
+	REFUSAL_STATE,
+	REFUSAL_MACHINE_ID,
+	REFUSAL_METADATA,
+	REFUSAL_MACHINE_OF,
+	REFUSAL_CONFLICT,
+	REFUSAL_REPLACED,
+	REFUSAL_MEMORY, /* of the coordinator, not the machine's */
+};
+#define REFUSAL_COUNT (REFUSAL_MEMORY + 1)
+
+/* Asks all of it for a unit that is to come to the machine, or is there already; the answer in
+ * words goes to @why (nullable). Global units are asked about metadata and other globals only. */
+enum refusal place_check(const struct unit *unit, const struct machine *machine, uint64_t now_ms,
+	struct fl_buf *why);
+/* The same without the machine's state and without Replaces= of others, which count when a unit
+ * comes, not while it is there. */
+enum refusal place_check_stay(
+	const struct unit *unit, const struct machine *machine, struct fl_buf *why);
+
+/* The machine for a unit that is not global; NULL: none, and *ret_refused_for says what all of the
+ * refusals were, as bits. */
+struct machine *place_choose(
+	const struct core *core, const struct unit *unit, unsigned *ret_refused_for);
+
+/* Whether @old has to leave a machine to which @unit comes (Replaces=). */
+bool place_replaces(const struct unit *unit, const struct unit *old);
+
+/* Tombstones too. */
+struct placement *placement_find(const struct machine *machine, const char *name);
+/* false: no memory. */
+bool placement_make(struct core *core, struct unit *unit, struct machine *machine, uint64_t epoch);
+/* Becomes a tombstone. */
+void placement_remove(struct core *core, struct placement *placement);
+/* The agent is to be told of it (again): a new revision. */
+void placement_touch(struct core *core, struct placement *placement);
+void placement_free(struct placement *placement);
+/* Its unit's file changed. */
+void placement_index(struct placement *placement);
+void placement_unindex(struct placement *placement);
+
+/* ---- settle.c ---------------------------------------------------------------------------- */
+
+/* Marks what has to be decided; settle() decides until nothing is left. */
+void settle(struct core *core);
+/* An active unit that is nowhere (or a global one, which may be in some places). */
+void settle_activate(struct core *core, struct unit *unit);
+/* It has its placement, or is not to have one. */
+void settle_deactivate(struct core *core, struct unit *unit);
+/* Takes a unit from its machine, or a global one from all; it is not placed again unless
+ * settle_activate() says so. @why is for the log; NULL: not worth a line. */
+void settle_unplace(struct core *core, struct unit *unit, const char *why);
+void settle_recheck(struct core *core, struct unit *unit);
+void settle_recheck_machine(struct core *core, struct machine *machine);
+/* Something that was in the way on @machine is gone: another unit, or with @all anything. */
+void settle_help(struct core *core, struct machine *machine, bool all);
+void settle_globals(struct core *core); /* which global runs where may have changed */
+/* A tick: what failed for want of memory is tried again. */
+void settle_retry(struct core *core);
+
+/* ---- assign.c ---------------------------------------------------------------------------- */
+
+/* The agent has everything up to @revision on its disk. */
+void assignment_acknowledge(struct core *core, struct machine *machine, uint64_t revision);
+/* Forgets every tombstone: the agent will be given its whole assignment. */
+void assignment_forget_tombstones(struct core *core, struct machine *machine);
+/* All of it is new to the agent: every entry gets a revision above deltas_from, so that the pages
+ * that follow the first are plain changes. */
+void assignment_begin_again(struct core *core, struct machine *machine);
+bool assignment_needs_reset(const struct core *core, const struct machine *machine,
+	const char *store_id, uint64_t since);
+
+/* ---- look.c, why.c ----------------------------------------------------------------------- */
+
+/* For protobuf-c: an empty text is its shared one. false: no memory. */
+bool message_text(char **field, const char *text);
+/* Its placements, without tombstones. */
+size_t unit_placement_count(const struct unit *unit);
+enum fl_code unit_message(const struct core *core, const struct unit *unit, bool with_content,
+	uint64_t now_ms, Pb__Unit **ret_unit, struct fl_error *err) FL_MUST_CHECK;
+
+/* Why an active unit is not where it should be; nothing is written when it is. */
+void why_waiting(
+	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text);
+/* Machine by machine, @max at most. @refused_only leaves out those that accept it. */
+enum fl_code why_refusals(const struct core *core, const struct unit *unit, uint64_t now_ms,
+	size_t max, bool refused_only, Pb__Refusal ***ret_refusals, size_t *ret_n,
+	struct fl_error *err) FL_MUST_CHECK;

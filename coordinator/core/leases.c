@@ -1,0 +1,222 @@
+/*
+ * Who is heard of and who is lost.
+ *
+ *	         hello or report                 lease over
+ *	UNKNOWN ─────────────────▶ UP ◀────────────────────────▶ LOST
+ *	   └──────────────────────── lease over ──────────────────▲
+ *
+ * All leases are equally long, so the list of machines by when they were last heard of is also the
+ * list of deadlines: a heartbeat moves its machine to the end, a tick looks at the beginning.
+ *
+ * A machine whose lease has ended is a suspect until a verdict: either its units move, or too many
+ * machines look lost at once, and then the fault is taken to be the coordinator's own and nothing
+ * moves. To "look lost" it is enough to have been silent for half a lease: when all connections
+ * break at one moment the leases end one after the other, and the first verdict must already see
+ * that the others are silent too. Machines come to the verdict again and again until they are back
+ * or their units have moved.
+ */
+#include <inttypes.h>
+
+#include "coordinator/core/internal.h"
+
+#define HOLD_ABOVE_PERCENT 55
+
+/* How often a held verdict is looked at again. */
+static uint64_t verdict_interval_ms(const struct core *core)
+{
+	return core->lease_ms / 10 + 1;
+}
+
+static void mark_units_changed(struct core *core, struct machine *machine)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, &machine->placements)
+		if (!placement->removed)
+			mark_unit_changed(core, placement->unit);
+}
+
+static void lease_begin(struct core *core, struct machine *machine)
+{
+	machine->last_heard_ms = core->now_ms;
+	if (fl_list_linked(&machine->lease))
+		fl_list_remove(&machine->lease);
+	else
+		core->n_leases++;
+	fl_list_append(&core->leases, &machine->lease);
+}
+
+void machine_heard(struct core *core, struct machine *machine)
+{
+	bool was_lost = machine->fsm.state == MACHINE_LOST;
+
+	machine->heard = true;
+	if (machine_is_up(machine)) {
+		lease_begin(core, machine);
+		return;
+	}
+	core_note(core, FL_INFO, "machine.up", "machine=%s address=%s silent_ms=%" PRIu64,
+		machine->id, machine->info.message->address, core->now_ms - machine->last_heard_ms);
+	lease_begin(core, machine);
+	fl_list_remove(&machine->suspect);
+	fl_fsm_move(&machine->fsm, MACHINE_UP, "heard of");
+	machine_pools_enter(machine);
+	if (was_lost)
+		mark_units_changed(core, machine);
+	settle_recheck_machine(core, machine);
+	settle_help(core, machine, true);
+}
+
+void leases_begin(struct core *core)
+{
+	struct machine *machine;
+
+	RB_FOREACH (machine, machine_tree, &core->machines)
+		lease_begin(core, machine);
+}
+
+static void machine_lose(struct core *core, struct machine *machine)
+{
+	core_note(core, FL_WARNING, "machine.lost",
+		"machine=%s address=%s silent_ms=%" PRIu64 " units=%" PRIu32, machine->id,
+		machine->info.message->address, core->now_ms - machine->last_heard_ms,
+		machine->n_units);
+	if (machine_is_up(machine))
+		machine_pools_leave(machine);
+	fl_fsm_move(&machine->fsm, MACHINE_LOST, "its lease ended");
+	fl_list_remove(&machine->lease);
+	core->n_leases--;
+	mark_units_changed(core, machine);
+	/* A machine that has no units and was not seen since the start has been away for long: its
+	 * silence says nothing about the coordinator. */
+	if (machine->heard || machine->n_units > 0)
+		fl_list_append(&core->suspects, &machine->suspect);
+}
+
+/* Units that name their machine or wait for it stay; followers go when their leader goes. */
+static void move_units(struct core *core, struct machine *machine)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, &machine->placements) {
+		struct unit *unit = placement->unit;
+		const struct unit_rules *rules = &unit->body.rules;
+
+		if (placement->removed || rules->global || rules->machine_id != NULL ||
+			rules->machine_of.n > 0 || rules->on_machine_loss == UNIT_LOSS_WAIT)
+			continue;
+		settle_unplace(core, unit, "its machine is lost");
+		settle_activate(core, unit);
+	}
+}
+
+static void give_verdict(struct core *core)
+{
+	size_t n_silent = 0, n_suspects = 0;
+	struct machine *machine;
+	struct fl_list *link;
+	bool hold;
+
+	FL_LIST_FOREACH (machine, &core->leases, lease) {
+		if (core->now_ms - machine->last_heard_ms < core->lease_ms / 2)
+			break;
+		n_silent++;
+	}
+	FL_LIST_FOREACH (machine, &core->suspects, suspect)
+		n_suspects++;
+	core->n_look_lost = n_suspects + n_silent;
+	core->n_in_question = n_suspects + core->n_leases;
+	hold = core->n_look_lost * 100 > core->n_in_question * HOLD_ABOVE_PERCENT;
+	if (hold && !core->holding)
+		core_note(core, FL_ERROR, "fleet.hold",
+			"lost=%zu of=%zu why=most machines look lost: nothing is moved",
+			core->n_look_lost, core->n_in_question);
+	core->holding = hold;
+	core->next_verdict_ms = core->now_ms + verdict_interval_ms(core);
+	if (hold)
+		return;
+	while ((link = fl_list_pop(&core->suspects)) != NULL)
+		move_units(core, FL_LIST_ENTRY(link, struct machine, suspect));
+}
+
+void leases_check(struct core *core)
+{
+	bool ended = false;
+
+	while (!fl_list_empty(&core->leases)) {
+		struct machine *machine = FL_LIST_ENTRY(core->leases.next, struct machine, lease);
+
+		if (core->now_ms < machine->last_heard_ms + core->lease_ms)
+			break;
+		machine_lose(core, machine);
+		ended = true;
+	}
+	if (fl_list_empty(&core->suspects))
+		core->holding = false;
+	else if (ended || core->now_ms >= core->next_verdict_ms)
+		give_verdict(core);
+}
+
+uint64_t leases_next_deadline(const struct core *core)
+{
+	uint64_t deadline = UINT64_MAX;
+
+	if (!fl_list_empty(&core->leases))
+		deadline = FL_LIST_ENTRY(core->leases.next, struct machine, lease)->last_heard_ms +
+			   core->lease_ms;
+	if (!fl_list_empty(&core->suspects) && core->next_verdict_ms < deadline)
+		deadline = core->next_verdict_ms;
+	return deadline;
+}
+
+/* ---- A machine asks for its assignment --------------------------------------------------- */
+
+static enum fl_code take_info(struct core *core, const struct core_sync *sync,
+	struct machine **machine, struct fl_error *err)
+{
+	struct machine_info info;
+	bool changed = true;
+
+	FL_TRY(machine_info_read(core, sync->info, sync->peer_address, &info, err));
+	if (*machine == NULL) {
+		enum fl_code code = machine_add(core, sync->machine_id, &info, machine, err);
+
+		if (code != FL_OK) {
+			machine_info_fini(core, &info);
+			return code;
+		}
+		core_note(core, FL_INFO, "machine.new", "machine=%s address=%s hostname=%s",
+			sync->machine_id, (*machine)->info.message->address,
+			(*machine)->info.message->hostname);
+		core_next_revision(core);
+	} else {
+		changed = !machine_info_equal(&info, &(*machine)->info);
+		machine_info_set(core, *machine, &info);
+	}
+	if (!changed)
+		return FL_OK;
+	mark_machine_write(core, *machine);
+	mark_units_changed(core, *machine);
+	settle_globals(core);
+	settle_recheck_machine(core, *machine);
+	settle_help(core, *machine, true);
+	return FL_OK;
+}
+
+enum fl_code core_do_sync(struct core *core, const struct core_sync *sync, struct fl_error *err)
+{
+	struct machine *machine = machine_find(core, sync->machine_id);
+
+	if (sync->info != NULL)
+		FL_TRY(take_info(core, sync, &machine, err));
+	else if (machine == NULL)
+		return FL_FAIL(err, FL_E_NOT_FOUND,
+			"machine %s is not known here; its agent has to send what it is",
+			sync->machine_id);
+	machine_heard(core, machine);
+	if (assignment_needs_reset(core, machine, sync->store_id, sync->revision))
+		assignment_begin_again(core, machine);
+	else
+		assignment_acknowledge(core, machine, sync->revision);
+	return FL_OK;
+}

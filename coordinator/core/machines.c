@@ -1,0 +1,351 @@
+#include <stdlib.h>
+
+#include "coordinator/core/internal.h"
+
+int machine_compare(const struct machine *a, const struct machine *b)
+{
+	return strcmp(a->id, b->id);
+}
+
+int load_compare(const struct load_node *a, const struct load_node *b)
+{
+	if (a->machine->n_units != b->machine->n_units)
+		return a->machine->n_units < b->machine->n_units ? -1 : 1;
+	return machine_compare(a->machine, b->machine);
+}
+
+static int pair_compare(const struct pool *pool, const char *key, const char *value)
+{
+	int order = strcmp(key, pool->key);
+
+	return order != 0 ? order : strcmp(value, pool->value);
+}
+
+static int pool_compare(const struct pool *a, const struct pool *b)
+{
+	return pair_compare(b, a->key, a->value);
+}
+
+RB_GENERATE(machine_tree, machine, by_id, machine_compare)
+RB_GENERATE(load_tree, load_node, link, load_compare)
+RB_PROTOTYPE(pool_tree, pool, link, pool_compare)
+RB_GENERATE(pool_tree, pool, link, pool_compare)
+
+struct machine *machine_find(const struct core *core, const char *id)
+{
+	struct machine *machine = RB_ROOT(&core->machines);
+
+	while (machine != NULL) {
+		int order = strcmp(id, machine->id);
+
+		if (order == 0)
+			return machine;
+		machine = order < 0 ? RB_LEFT(machine, by_id) : RB_RIGHT(machine, by_id);
+	}
+	return NULL;
+}
+
+struct machine *machine_next(const struct core *core, const char *after)
+{
+	struct machine *machine = RB_ROOT(&core->machines), *next = NULL;
+
+	while (machine != NULL) {
+		if (strcmp(machine->id, after) > 0) {
+			next = machine;
+			machine = RB_LEFT(machine, by_id);
+		} else {
+			machine = RB_RIGHT(machine, by_id);
+		}
+	}
+	return next;
+}
+
+/* ---- Pools ------------------------------------------------------------------------------- */
+
+static struct pool *pool_lookup(const struct core *core, const char *key, const char *value)
+{
+	struct pool *pool = RB_ROOT(&core->pools);
+
+	while (pool != NULL) {
+		int order = pair_compare(pool, key, value);
+
+		if (order == 0)
+			return pool;
+		pool = order < 0 ? RB_LEFT(pool, link) : RB_RIGHT(pool, link);
+	}
+	return NULL;
+}
+
+const struct pool *pool_find(const struct core *core, const char *key, const char *value)
+{
+	return pool_lookup(core, key, value);
+}
+
+static void pool_free(struct pool *pool)
+{
+	if (pool == NULL)
+		return;
+	free(pool->key);
+	free(pool->value);
+	free(pool);
+}
+
+static struct pool *pool_ref(struct core *core, const char *key, const char *value)
+{
+	struct pool *pool = pool_lookup(core, key, value);
+
+	if (pool == NULL) {
+		pool = FL_NEW(struct pool);
+		if (pool == NULL)
+			return NULL;
+		pool->key = fl_strdup(key);
+		pool->value = fl_strdup(value);
+		if (pool->key == NULL || pool->value == NULL) {
+			pool_free(pool);
+			return NULL;
+		}
+		RB_INIT(&pool->up);
+		RB_INSERT(pool_tree, &core->pools, pool);
+	}
+	pool->n_refs++;
+	return pool;
+}
+
+static void pool_unref(struct core *core, struct pool *pool)
+{
+	if (pool == NULL || pool == &core->all || --pool->n_refs > 0)
+		return;
+	RB_REMOVE(pool_tree, &core->pools, pool);
+	pool_free(pool);
+}
+
+void machine_pools_enter(struct machine *machine)
+{
+	for (size_t i = 0; i < machine->info.n_nodes; i++) {
+		struct load_node *node = &machine->info.nodes[i];
+
+		RB_INSERT(load_tree, &node->pool->up, node);
+		node->pool->n_up++;
+	}
+}
+
+void machine_pools_leave(struct machine *machine)
+{
+	for (size_t i = 0; i < machine->info.n_nodes; i++) {
+		struct load_node *node = &machine->info.nodes[i];
+
+		RB_REMOVE(load_tree, &node->pool->up, node);
+		node->pool->n_up--;
+	}
+}
+
+void machine_load_change(struct machine *machine, int by)
+{
+	bool up = machine_is_up(machine);
+
+	if (up)
+		machine_pools_leave(machine);
+	machine->n_units = by > 0 ? machine->n_units + 1 : machine->n_units - 1;
+	if (up)
+		machine_pools_enter(machine);
+}
+
+/* ---- What a machine says of itself ------------------------------------------------------- */
+
+static int metadata_compare(const void *a, const void *b)
+{
+	return strcmp((*(Pb__Metadata *const *)a)->key, (*(Pb__Metadata *const *)b)->key);
+}
+
+/* Sorts by key; of a key that is there twice the first one counts. */
+static void metadata_normalize(Pb__MachineInfo *info)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < info->n_metadata; i++) {
+		bool again = false;
+
+		for (size_t k = 0; k < n && !again; k++)
+			again = strcmp(info->metadata[k]->key, info->metadata[i]->key) == 0;
+		if (again)
+			core_message_free(&info->metadata[i]->base);
+		else
+			info->metadata[n++] = info->metadata[i];
+	}
+	info->n_metadata = n;
+	if (n > 0)
+		qsort(info->metadata, n, sizeof(Pb__Metadata *), metadata_compare);
+}
+
+const char *machine_metadata(const struct machine *machine, const char *key)
+{
+	const Pb__MachineInfo *info = machine->info.message;
+	size_t low = 0, high = info->n_metadata;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = strcmp(key, info->metadata[middle]->key);
+
+		if (order == 0)
+			return info->metadata[middle]->value;
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+/* A copy by way of the wire format: one way to copy any message. */
+static enum fl_code info_copy(
+	const Pb__MachineInfo *from, Pb__MachineInfo **ret_copy, struct fl_error *err)
+{
+	size_t size = pb__machine_info__get_packed_size(from);
+	FL_CLEANUP(fl_freep) uint8_t *packed = malloc(size + 1);
+	Pb__MachineInfo *copy;
+
+	if (packed == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	pb__machine_info__pack(from, packed);
+	copy = pb__machine_info__unpack(NULL, size, packed);
+	if (copy == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	*ret_copy = copy;
+	return FL_OK;
+}
+
+static enum fl_code info_nodes(struct core *core, struct machine_info *info, struct fl_error *err)
+{
+	const Pb__MachineInfo *message = info->message;
+
+	info->nodes = fl_new_array(message->n_metadata + 1, sizeof(*info->nodes));
+	if (info->nodes == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	info->n_nodes = message->n_metadata + 1;
+	info->nodes[0].pool = &core->all;
+	for (size_t i = 0; i < message->n_metadata; i++) {
+		struct pool *pool =
+			pool_ref(core, message->metadata[i]->key, message->metadata[i]->value);
+
+		if (pool == NULL)
+			return FL_FAIL_NO_MEMORY(err);
+		info->nodes[i + 1].pool = pool;
+	}
+	return FL_OK;
+}
+
+enum fl_code machine_info_read(struct core *core, const Pb__MachineInfo *message,
+	const char *peer_address, struct machine_info *ret_info, struct fl_error *err)
+{
+	struct machine_info info = {0};
+	enum fl_code code;
+
+	FL_TRY(info_copy(message, &info.message, err));
+	metadata_normalize(info.message);
+	if (*info.message->address == '\0' && peer_address != NULL &&
+		!message_text(&info.message->address, peer_address))
+		code = FL_FAIL_NO_MEMORY(err);
+	else
+		code = info_nodes(core, &info, err);
+	if (code != FL_OK) {
+		machine_info_fini(core, &info);
+		return code;
+	}
+	*ret_info = info;
+	return FL_OK;
+}
+
+void machine_info_fini(struct core *core, struct machine_info *info)
+{
+	for (size_t i = 0; i < info->n_nodes; i++)
+		pool_unref(core, info->nodes[i].pool);
+	free(info->nodes);
+	if (info->message != NULL)
+		core_message_free(&info->message->base);
+	*info = (struct machine_info){0};
+}
+
+/* Capacity is not compared: it changes all the time, and nothing is decided by it. */
+bool machine_info_equal(const struct machine_info *a, const struct machine_info *b)
+{
+	const Pb__MachineInfo *x = a->message, *y = b->message;
+
+	if (strcmp(x->boot_id, y->boot_id) != 0 || strcmp(x->hostname, y->hostname) != 0 ||
+		strcmp(x->address, y->address) != 0 ||
+		strcmp(x->agent_version, y->agent_version) != 0 || x->n_metadata != y->n_metadata ||
+		x->n_capabilities != y->n_capabilities)
+		return false;
+	for (size_t i = 0; i < x->n_metadata; i++)
+		if (strcmp(x->metadata[i]->key, y->metadata[i]->key) != 0 ||
+			strcmp(x->metadata[i]->value, y->metadata[i]->value) != 0)
+			return false;
+	for (size_t i = 0; i < x->n_capabilities; i++)
+		if (strcmp(x->capabilities[i], y->capabilities[i]) != 0)
+			return false;
+	return true;
+}
+
+void machine_info_set(struct core *core, struct machine *machine, struct machine_info *info)
+{
+	bool up = machine_is_up(machine);
+
+	if (up)
+		machine_pools_leave(machine);
+	machine_info_fini(core, &machine->info);
+	machine->info = *info;
+	*info = (struct machine_info){0};
+	for (size_t i = 0; i < machine->info.n_nodes; i++)
+		machine->info.nodes[i].machine = machine;
+	if (up)
+		machine_pools_enter(machine);
+}
+
+/* ---- Coming and going -------------------------------------------------------------------- */
+
+enum fl_code machine_add(struct core *core, const char *id, struct machine_info *info,
+	struct machine **ret_machine, struct fl_error *err)
+{
+	struct machine *machine = FL_NEW(struct machine);
+
+	if (machine != NULL)
+		machine->id = fl_strdup(id);
+	if (machine == NULL || machine->id == NULL) {
+		free(machine);
+		return FL_FAIL_NO_MEMORY(err);
+	}
+	machine->core = core;
+	machine->write.kind = MARK_MACHINE;
+	machine->deltas_from = core->revision;
+	machine->last_heard_ms = core->now_ms;
+	fl_fsm_init(&machine->fsm, &machine_fsm_def, machine->id);
+	RB_INIT(&machine->placements);
+	fl_list_init(&machine->conflictors);
+	fl_list_init(&machine->replacers);
+	fl_list_init(&machine->changes);
+	fl_list_init(&machine->tombstones);
+	machine_info_set(core, machine, info);
+	RB_INSERT(machine_tree, &core->machines, machine);
+	core->n_machines++;
+	*ret_machine = machine;
+	return FL_OK;
+}
+
+void machines_free(struct core *core)
+{
+	struct machine *machine, *following;
+
+	RB_FOREACH_SAFE (machine, machine_tree, &core->machines, following) {
+		if (machine_is_up(machine))
+			machine_pools_leave(machine);
+		RB_REMOVE(machine_tree, &core->machines, machine);
+		fl_list_remove(&machine->lease);
+		fl_list_remove(&machine->suspect);
+		fl_list_remove(&machine->overflow);
+		fl_list_remove(&machine->helped);
+		fl_list_remove(&machine->write.link);
+		fl_list_remove(&machine->changed);
+		machine_info_fini(core, &machine->info);
+		free(machine->id);
+		free(machine);
+	}
+}

@@ -1,0 +1,496 @@
+/*
+ * Placements, and the choice of a machine. One function says whether a unit may be on a machine and,
+ * when asked, why not: the scheduler and `flotactl why` cannot disagree.
+ *
+ * The choice walks machines from the least loaded on and takes the first that nothing speaks
+ * against (fleet's rule). What it walks is the smallest set that the rules leave: one machine for
+ * MachineID= and MachineOf=, the pools of one metadata key for MachineMetadata=, else all.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "coordinator/core/internal.h"
+#include "unitfiles/glob.h"
+
+int placement_compare(const struct placement *a, const struct placement *b)
+{
+	return strcmp(a->unit->name, b->unit->name);
+}
+
+RB_GENERATE(placement_tree, placement, by_name, placement_compare)
+
+/* ---- Placements -------------------------------------------------------------------------- */
+
+/* The first whose name is not less than @name. */
+static struct placement *placement_from(const struct machine *machine, const char *name)
+{
+	struct placement *placement = RB_ROOT(&machine->placements), *from = NULL;
+
+	while (placement != NULL) {
+		if (strcmp(placement->unit->name, name) >= 0) {
+			from = placement;
+			placement = RB_LEFT(placement, by_name);
+		} else {
+			placement = RB_RIGHT(placement, by_name);
+		}
+	}
+	return from;
+}
+
+struct placement *placement_find(const struct machine *machine, const char *name)
+{
+	struct placement *placement = placement_from(machine, name);
+
+	return placement != NULL && strcmp(placement->unit->name, name) == 0 ? placement : NULL;
+}
+
+void placement_index(struct placement *placement)
+{
+	const struct unit_rules *rules = &placement->unit->body.rules;
+
+	if (placement->removed)
+		return;
+	if (rules->conflicts.n > 0)
+		fl_list_append(&placement->machine->conflictors, &placement->conflictor);
+	if (rules->replaces.n > 0)
+		fl_list_append(&placement->machine->replacers, &placement->replacer);
+}
+
+void placement_unindex(struct placement *placement)
+{
+	fl_list_remove(&placement->conflictor);
+	fl_list_remove(&placement->replacer);
+}
+
+void placement_touch(struct core *core, struct placement *placement)
+{
+	struct machine *machine = placement->machine;
+
+	placement->revision = core_next_revision(core);
+	fl_list_remove(&placement->change);
+	fl_list_append(&machine->changes, &placement->change);
+	mark_machine_changed(core, machine);
+}
+
+static void state_forget(struct placement_state *state)
+{
+	free(state->error);
+	*state = (struct placement_state){0};
+}
+
+bool placement_make(struct core *core, struct unit *unit, struct machine *machine, uint64_t epoch)
+{
+	struct placement *placement = placement_find(machine, unit->name);
+
+	if (placement != NULL) {
+		fl_assert(placement->removed);
+		fl_list_remove(&placement->tombstone);
+		machine->n_tombstones--;
+		placement->removed = false;
+		state_forget(&placement->state);
+	} else {
+		placement = FL_NEW(struct placement);
+		if (placement == NULL)
+			return false;
+		placement->unit = unit;
+		placement->machine = machine;
+		fl_list_append(&unit->placements, &placement->of_unit);
+		RB_INSERT(placement_tree, &machine->placements, placement);
+	}
+	placement->epoch = epoch;
+	if (!unit->body.rules.global)
+		unit->placed = placement;
+	placement_index(placement);
+	placement_touch(core, placement);
+	machine_load_change(machine, 1);
+	mark_unit_changed(core, unit);
+	unit_wake_followers(core, unit);
+	return true;
+}
+
+void placement_remove(struct core *core, struct placement *placement)
+{
+	struct machine *machine = placement->machine;
+	struct unit *unit = placement->unit;
+
+	placement_unindex(placement);
+	placement->removed = true;
+	state_forget(&placement->state);
+	placement_touch(core, placement);
+	fl_list_append(&machine->tombstones, &placement->tombstone);
+	machine->n_tombstones++;
+	if (machine->n_tombstones > CORE_TOMBSTONES_MAX && !fl_list_linked(&machine->overflow))
+		fl_list_append(&core->overflows, &machine->overflow);
+	if (unit->placed == placement)
+		unit->placed = NULL;
+	machine_load_change(machine, -1);
+	mark_unit_changed(core, unit);
+	settle_help(core, machine, false);
+	unit_wake_followers(core, unit);
+}
+
+void placement_free(struct placement *placement)
+{
+	struct unit *unit = placement->unit;
+	struct machine *machine = placement->machine;
+
+	placement_unindex(placement);
+	if (placement->removed)
+		machine->n_tombstones--;
+	fl_list_remove(&placement->tombstone);
+	fl_list_remove(&placement->change);
+	fl_list_remove(&placement->of_unit);
+	RB_REMOVE(placement_tree, &machine->placements, placement);
+	state_forget(&placement->state);
+	free(placement);
+	if (unit->gone && fl_list_empty(&unit->placements) && !fl_list_linked(&unit->reap))
+		fl_list_append(&machine->core->reap, &unit->reap);
+}
+
+/* ---- What speaks against it -------------------------------------------------------------- */
+
+/* Whether @other counts when @unit asks for conflicts. Among global units the one that is first by
+ * name wins, and a global one wins over all others: where globals run must follow from what is
+ * stored, and their placements are not. */
+static bool conflict_counts(const struct unit *unit, const struct placement *other)
+{
+	if (other->removed || other->unit == unit)
+		return false;
+	if (!unit->body.rules.global)
+		return true;
+	return other->unit->body.rules.global && strcmp(other->unit->name, unit->name) < 0;
+}
+
+/* The first unit there that @glob names and that counts. Looks only at names that begin as the glob
+ * does. */
+static const struct unit *conflict_named(
+	const struct unit *unit, const struct machine *machine, const char *glob)
+{
+	size_t len = strcspn(glob, "*?[\\");
+	char prefix[UNIT_RULES_VALUE_MAX + 1];
+	struct placement *other;
+
+	if (len >= sizeof(prefix))
+		len = sizeof(prefix) - 1;
+	memcpy(prefix, glob, len);
+	prefix[len] = '\0';
+	other = placement_from(machine, prefix);
+	for (; other != NULL && strncmp(other->unit->name, prefix, len) == 0;
+		other = RB_NEXT(placement_tree, &machine->placements, other))
+		if (conflict_counts(unit, other) && unit_glob_match(glob, other->unit->name))
+			return other->unit;
+	return NULL;
+}
+
+static const char *matching_glob(const struct fl_strv *globs, const char *name)
+{
+	for (size_t i = 0; i < globs->n; i++)
+		if (unit_glob_match(globs->items[i], name))
+			return globs->items[i];
+	return NULL;
+}
+
+static void say(struct fl_buf *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(struct fl_buf *why, const char *format, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	if (why == NULL)
+		return;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	fl_buf_text(why, text);
+}
+
+static bool check_conflicts(
+	const struct unit *unit, const struct machine *machine, struct fl_buf *why)
+{
+	const struct fl_strv *globs = &unit->body.rules.conflicts;
+	const struct placement *other;
+
+	for (size_t i = 0; i < globs->n; i++) {
+		const struct unit *there = conflict_named(unit, machine, globs->items[i]);
+
+		if (there == NULL)
+			continue;
+		say(why, "conflicts with unit %s, which is there (Conflicts=%s)", there->name,
+			globs->items[i]);
+		return false;
+	}
+	FL_LIST_FOREACH (other, &machine->conflictors, conflictor) {
+		const char *glob;
+
+		if (!conflict_counts(unit, other))
+			continue;
+		glob = matching_glob(&other->unit->body.rules.conflicts, unit->name);
+		if (glob == NULL)
+			continue;
+		say(why, "unit %s, which is there, conflicts with it (Conflicts=%s)",
+			other->unit->name, glob);
+		return false;
+	}
+	return true;
+}
+
+/* Whether @unit replaces @old: it says so, and the other does not say the same of it (fleet ignores
+ * mutual Replaces=). *ret_glob is what names it. */
+static bool replaces(const struct unit *unit, const struct unit *old, const char **ret_glob)
+{
+	if (unit == old || unit->body.rules.replaces.n == 0)
+		return false;
+	*ret_glob = matching_glob(&unit->body.rules.replaces, old->name);
+	return *ret_glob != NULL && matching_glob(&old->body.rules.replaces, unit->name) == NULL;
+}
+
+bool place_replaces(const struct unit *unit, const struct unit *old)
+{
+	const char *glob;
+
+	return replaces(unit, old, &glob);
+}
+
+static bool check_replaced(
+	const struct unit *unit, const struct machine *machine, struct fl_buf *why)
+{
+	const struct placement *other;
+	const char *glob;
+
+	FL_LIST_FOREACH (other, &machine->replacers, replacer) {
+		if (!replaces(other->unit, unit, &glob))
+			continue;
+		say(why, "unit %s, which is there, replaces it (Replaces=%s)", other->unit->name,
+			glob);
+		return false;
+	}
+	return true;
+}
+
+static const char *get_metadata(void *userdata, const char *key)
+{
+	return machine_metadata(userdata, key);
+}
+
+static bool check_metadata(
+	const struct unit *unit, const struct machine *machine, struct fl_buf *why)
+{
+	const struct unit_metadata_rule *unmet = unit_rules_unmet_metadata(
+		&unit->body.rules, get_metadata, (struct machine *)machine);
+	const char *value;
+
+	if (unmet == NULL)
+		return true;
+	if (why == NULL)
+		return false;
+	say(why, "metadata ");
+	for (size_t i = 0; i < unmet->values.n; i++)
+		say(why, "%s%s=%s", i > 0 ? " or " : "", unmet->key, unmet->values.items[i]);
+	value = machine_metadata(machine, unmet->key);
+	if (value != NULL)
+		say(why, " wanted, the machine has %s=%s", unmet->key, value);
+	else
+		say(why, " wanted, the machine has no %s", unmet->key);
+	return false;
+}
+
+static bool check_machine_of(const struct core *core, const struct unit *unit,
+	const struct machine *machine, struct fl_buf *why)
+{
+	const struct fl_strv *names = &unit->body.rules.machine_of;
+
+	for (size_t i = 0; i < names->n; i++) {
+		const struct unit *leader = unit_find(core, names->items[i]);
+		const struct placement *there = NULL;
+
+		if (leader != NULL)
+			there = placement_find(machine, leader->name);
+		if (there != NULL && !there->removed && leader != unit)
+			continue;
+		if (leader == NULL)
+			say(why, "wants to be with unit %s (MachineOf=), which does not exist",
+				names->items[i]);
+		else if (leader == unit)
+			say(why, "wants to be with itself (MachineOf=%s)", leader->name);
+		else if (!unit_is_active(leader))
+			say(why, "wants to be with unit %s (MachineOf=), which is inactive",
+				leader->name);
+		else if (leader->placed != NULL)
+			say(why, "wants to be with unit %s (MachineOf=), which is on machine %.8s",
+				leader->name, leader->placed->machine->id);
+		else
+			say(why, "wants to be with unit %s (MachineOf=), which is not there",
+				leader->name);
+		return false;
+	}
+	return true;
+}
+
+enum refusal place_check_stay(
+	const struct unit *unit, const struct machine *machine, struct fl_buf *why)
+{
+	const struct unit_rules *rules = &unit->body.rules;
+
+	if (!unit_rules_match_machine_id(rules, machine->id)) {
+		say(why, "MachineID=%s wanted", rules->machine_id);
+		return REFUSAL_MACHINE_ID;
+	}
+	if (!check_metadata(unit, machine, why))
+		return REFUSAL_METADATA;
+	if (!check_machine_of(machine->core, unit, machine, why))
+		return REFUSAL_MACHINE_OF;
+	if (!check_conflicts(unit, machine, why))
+		return REFUSAL_CONFLICT;
+	return REFUSAL_NONE;
+}
+
+enum refusal place_check(
+	const struct unit *unit, const struct machine *machine, uint64_t now_ms, struct fl_buf *why)
+{
+	enum refusal refusal;
+
+	if (!unit->body.rules.global && machine->fsm.state == MACHINE_LOST && !machine->heard) {
+		say(why, "lost: not heard of since the coordinator started");
+		return REFUSAL_STATE;
+	}
+	if (!unit->body.rules.global && machine->fsm.state == MACHINE_LOST) {
+		say(why, "lost: not heard of for %" PRIu64 " s",
+			(now_ms - machine->last_heard_ms) / 1000);
+		return REFUSAL_STATE;
+	}
+	if (!unit->body.rules.global && machine->fsm.state == MACHINE_UNKNOWN) {
+		say(why, "not heard of yet since the coordinator started");
+		return REFUSAL_STATE;
+	}
+	refusal = place_check_stay(unit, machine, why);
+	if (refusal == REFUSAL_NONE && !unit->body.rules.global &&
+		!check_replaced(unit, machine, why))
+		refusal = REFUSAL_REPLACED;
+	return refusal;
+}
+
+/* ---- The choice -------------------------------------------------------------------------- */
+
+/* Where the only machine that can be is known beforehand. */
+static bool choose_by_leader(
+	const struct core *core, const struct unit *unit, const struct machine **ret_machine)
+{
+	const struct fl_strv *names = &unit->body.rules.machine_of;
+
+	for (size_t i = 0; i < names->n; i++) {
+		const struct unit *leader = unit_find(core, names->items[i]);
+
+		if (leader != NULL && leader->body.rules.global)
+			continue;
+		*ret_machine =
+			leader != NULL && leader->placed != NULL ? leader->placed->machine : NULL;
+		return true;
+	}
+	return false;
+}
+
+static bool accepts(const struct unit *unit, const struct machine *machine, unsigned *refused_for)
+{
+	/* Without a text to write the time does not matter. */
+	enum refusal refusal = place_check(unit, machine, 0, NULL);
+
+	*refused_for |= 1U << refusal;
+	return refusal == REFUSAL_NONE;
+}
+
+static const struct machine *choose_by_id(
+	const struct core *core, const struct unit *unit, unsigned *refused_for)
+{
+	const char *wanted = unit->body.rules.machine_id;
+	const struct machine *best = machine_find(core, wanted);
+	struct machine *machine;
+
+	if (best != NULL)
+		return accepts(unit, best, refused_for) ? best : NULL;
+	/* Its first 8 characters: those behind them in the tree begin with them. */
+	for (machine = machine_next(core, wanted);
+		machine != NULL && unit_rules_match_machine_id(&unit->body.rules, machine->id);
+		machine = RB_NEXT(machine_tree, &core->machines, machine))
+		if (accepts(unit, machine, refused_for) &&
+			(best == NULL || machine->n_units < best->n_units))
+			best = machine;
+	return best;
+}
+
+/* The key of MachineMetadata= that leaves the fewest machines. */
+static const struct unit_metadata_rule *tightest_key(
+	const struct core *core, const struct unit_rules *rules)
+{
+	const struct unit_metadata_rule *best = NULL;
+	size_t best_n = 0;
+
+	for (size_t i = 0; i < rules->n_metadata; i++) {
+		const struct unit_metadata_rule *rule = &rules->metadata[i];
+		size_t n = 0;
+
+		for (size_t k = 0; k < rule->values.n; k++) {
+			const struct pool *pool = pool_find(core, rule->key, rule->values.items[k]);
+
+			n += pool != NULL ? pool->n_up : 0;
+		}
+		if (best == NULL || n < best_n) {
+			best = rule;
+			best_n = n;
+		}
+	}
+	return best;
+}
+
+/* Walks some pools at once, least loaded machines first. No machine is in two of them. */
+static const struct machine *choose_in_pools(const struct unit *unit,
+	const struct pool *const *pools, size_t n_pools, unsigned *refused_for)
+{
+	struct load_node *at[UNIT_RULES_VALUES_MAX];
+
+	for (size_t i = 0; i < n_pools; i++)
+		at[i] = RB_MIN(load_tree, (struct load_tree *)&pools[i]->up);
+	for (;;) {
+		size_t least = n_pools;
+
+		for (size_t i = 0; i < n_pools; i++)
+			if (at[i] != NULL &&
+				(least == n_pools || load_compare(at[i], at[least]) < 0))
+				least = i;
+		if (least == n_pools)
+			return NULL;
+		if (accepts(unit, at[least]->machine, refused_for))
+			return at[least]->machine;
+		at[least] = RB_NEXT(load_tree, &pools[least]->up, at[least]);
+	}
+}
+
+struct machine *place_choose(
+	const struct core *core, const struct unit *unit, unsigned *ret_refused_for)
+{
+	const struct unit_rules *rules = &unit->body.rules;
+	const struct machine *machine = NULL;
+	const struct pool *pools[UNIT_RULES_VALUES_MAX] = {&core->all};
+	size_t n_pools = 1;
+
+	*ret_refused_for = 0;
+	if (rules->machine_id != NULL) {
+		machine = choose_by_id(core, unit, ret_refused_for);
+	} else if (rules->machine_of.n > 0 && choose_by_leader(core, unit, &machine)) {
+		if (machine != NULL && !accepts(unit, machine, ret_refused_for))
+			machine = NULL;
+	} else {
+		if (rules->n_metadata > 0) {
+			const struct unit_metadata_rule *rule = tightest_key(core, rules);
+
+			n_pools = 0;
+			for (size_t i = 0; i < rule->values.n && n_pools < UNIT_RULES_VALUES_MAX;
+				i++) {
+				pools[n_pools] = pool_find(core, rule->key, rule->values.items[i]);
+				n_pools += pools[n_pools] != NULL;
+			}
+		}
+		machine = choose_in_pools(unit, pools, n_pools, ret_refused_for);
+	}
+	return (struct machine *)machine;
+}

@@ -1,0 +1,129 @@
+/*
+ * What agents say of their units. It is not stored: after a restart of the coordinator every agent
+ * is asked for all of it (want_all).
+ */
+#include <stdlib.h>
+
+#include "coordinator/core/internal.h"
+
+/* Cuts what is longer than systemd's words are. */
+static bool word_set(char *word, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size - 1);
+
+	if (strncmp(word, text, len) == 0 && word[len] == '\0')
+		return false;
+	memcpy(word, text, len);
+	word[len] = '\0';
+	return true;
+}
+
+#define WORD_SET(word, text) word_set((word), sizeof(word), (text))
+
+static bool error_set(char **error, const char *text)
+{
+	if (strcmp(*error != NULL ? *error : "", text) == 0)
+		return false;
+	free(*error);
+	/* Without memory for it the text is lost, and comes again with the next report. */
+	*error = *text != '\0' ? fl_strdup(text) : NULL;
+	return true;
+}
+
+static bool number_set(uint64_t *number, uint64_t value)
+{
+	bool changed = *number != value;
+
+	*number = value;
+	return changed;
+}
+
+static void take_state(
+	struct core *core, struct machine *machine, const Pb__UnitState *from, uint64_t received_us)
+{
+	struct placement *placement = placement_find(machine, from->name);
+	struct placement_state *state;
+	struct unit *unit;
+	bool changed;
+
+	if (placement == NULL || placement->removed || placement->epoch != from->epoch)
+		return;
+	unit = placement->unit;
+	state = &placement->state;
+	state->all_round = machine->all_round;
+	changed = !state->known;
+	state->known = true;
+	changed |= WORD_SET(state->load, from->load);
+	changed |= WORD_SET(state->active, from->active);
+	changed |= WORD_SET(state->sub, from->sub);
+	changed |= WORD_SET(state->hash, from->hash);
+	changed |= WORD_SET(state->result, from->result);
+	changed |= error_set(&state->error, from->error);
+	changed |= number_set(&state->done_revision, from->done_revision);
+	changed |= number_set(&state->job_us, from->job_us);
+	changed |= number_set(&state->since_us, from->since_us);
+	changed |= state->desired != from->desired || state->main_pid != from->main_pid;
+	state->desired = from->desired;
+	state->main_pid = from->main_pid;
+	if (unit->change_received_us != 0 && state->done_revision >= unit->change_revision) {
+		state->reaction_us = received_us - unit->change_received_us;
+		unit->change_received_us = 0;
+	}
+	if (changed)
+		mark_unit_changed(core, unit);
+}
+
+/* What a complete report did not mention is not known any more. */
+static void forget_unmentioned(struct core *core, struct machine *machine)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, &machine->placements) {
+		struct placement_state *state = &placement->state;
+
+		if (!state->known || state->all_round == machine->all_round)
+			continue;
+		free(state->error);
+		*state = (struct placement_state){0};
+		mark_unit_changed(core, placement->unit);
+	}
+}
+
+enum fl_code core_do_report(struct core *core, const struct core_report *event,
+	struct core_answer *ret_answer, struct fl_error *err)
+{
+	const Pb__ReportRequest *report = event->report;
+	struct machine *machine = machine_find(core, report->machine_id);
+
+	if (machine == NULL)
+		return FL_FAIL(err, FL_E_NOT_FOUND,
+			"machine %s is not known here; its agent has to ask for its assignment "
+			"first",
+			report->machine_id);
+	machine_heard(core, machine);
+	if (report->capacity != NULL && machine->info.message->capacity != NULL) {
+		Pb__Capacity *capacity = machine->info.message->capacity;
+
+		capacity->cpus = report->capacity->cpus;
+		capacity->memory_bytes = report->capacity->memory_bytes;
+		capacity->memory_available_bytes = report->capacity->memory_available_bytes;
+		capacity->load_1min_x100 = report->capacity->load_1min_x100;
+	}
+	if (report->all && (!machine->in_all || machine->states_session != report->session)) {
+		machine->states_session = report->session;
+		machine->in_all = true;
+		machine->all_round++;
+	}
+	if (machine->states_session != report->session) {
+		/* Another start of the agent, of whose states only a part would be known. */
+		ret_answer->want_all = true;
+		return FL_OK;
+	}
+	for (size_t i = 0; i < report->n_states; i++)
+		take_state(core, machine, report->states[i], event->received_us);
+	if (report->all && !report->more) {
+		forget_unmentioned(core, machine);
+		machine->in_all = false;
+	}
+	return FL_OK;
+}

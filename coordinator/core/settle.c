@@ -1,0 +1,262 @@
+/*
+ * What follows from a change. An event marks what it touched; settle() then decides, in this order,
+ * until no mark is left:
+ *
+ *	1. which global unit runs on which machine;
+ *	2. placed units whose rules may not be met any more: they leave their machine, and their
+ *	   followers are marked (MachineOf=);
+ *	3. units that are to be placed now;
+ *	4. waiting units that something may have helped: a machine that came or changed, a unit that
+ *	   left one. Only those machines are asked again: all others would still refuse.
+ *
+ * It ends: a unit leaves a machine because it was marked once, because its leader left (a circle of
+ * leaders cannot be placed again), or because another replaced it, which happens to it at most
+ * once in a step.
+ */
+#include <inttypes.h>
+
+#include "coordinator/core/internal.h"
+
+#define MEMORY_RETRY_MS 1000U
+
+#define REFUSED_BY_UNITS (1U << REFUSAL_CONFLICT | 1U << REFUSAL_REPLACED)
+
+/* ---- Marks ------------------------------------------------------------------------------- */
+
+/* Out of core->fresh or core->waiting. */
+static void leave_list(struct core *core, struct unit *unit)
+{
+	if ((unit->refused_for & REFUSED_BY_UNITS) != 0)
+		core->n_conflict_waiting--;
+	unit->refused_for = 0;
+	fl_list_remove(&unit->waiting);
+}
+
+void settle_activate(struct core *core, struct unit *unit)
+{
+	if (unit->body.rules.global) {
+		bool is_new = RB_INSERT(global_tree, &core->globals, unit) == NULL;
+
+		/* One epoch for all its placements, from when it became active. */
+		if (unit->epoch == 0 || (is_new && core->loaded)) {
+			unit->epoch = core_next_revision(core);
+			mark_unit_write(core, unit);
+		}
+		settle_globals(core);
+		return;
+	}
+	leave_list(core, unit);
+	fl_list_append(&core->fresh, &unit->waiting);
+}
+
+void settle_deactivate(struct core *core, struct unit *unit)
+{
+	leave_list(core, unit);
+	fl_list_remove(&unit->recheck);
+	if (RB_FIND(global_tree, &core->globals, unit) == unit)
+		RB_REMOVE(global_tree, &core->globals, unit);
+}
+
+void settle_unplace(struct core *core, struct unit *unit, const char *why)
+{
+	struct placement *placement, *following;
+
+	FL_LIST_FOREACH_SAFE (placement, &unit->placements, of_unit, following) {
+		if (placement->removed)
+			continue;
+		if (why != NULL)
+			core_note(core, FL_INFO, "unit.displaced", "unit=%s machine=%s why=%s",
+				unit->name, placement->machine->id, why);
+		placement_remove(core, placement);
+	}
+	mark_unit_write(core, unit);
+}
+
+void settle_recheck(struct core *core, struct unit *unit)
+{
+	if (!fl_list_linked(&unit->recheck))
+		fl_list_append(&core->rechecks, &unit->recheck);
+}
+
+void settle_recheck_machine(struct core *core, struct machine *machine)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, &machine->placements)
+		if (!placement->removed && !placement->unit->body.rules.global)
+			settle_recheck(core, placement->unit);
+}
+
+void settle_help(struct core *core, struct machine *machine, bool all)
+{
+	if (!machine_is_up(machine) || (!all && core->n_conflict_waiting == 0))
+		return;
+	if (!fl_list_linked(&machine->helped))
+		fl_list_append(&core->helped, &machine->helped);
+	core->help_all |= all;
+}
+
+void settle_globals(struct core *core)
+{
+	core->globals_changed = true;
+}
+
+void settle_retry(struct core *core)
+{
+	struct unit *unit, *following;
+
+	if (core->memory_retry_ms == 0 || core->now_ms < core->memory_retry_ms)
+		return;
+	core->memory_retry_ms = 0;
+	settle_globals(core);
+	FL_LIST_FOREACH_SAFE (unit, &core->waiting, waiting, following)
+		if ((unit->refused_for & 1U << REFUSAL_MEMORY) != 0)
+			settle_activate(core, unit);
+}
+
+static void retry_later(struct core *core)
+{
+	core->memory_retry_ms = core->now_ms + MEMORY_RETRY_MS;
+}
+
+/* ---- Decisions --------------------------------------------------------------------------- */
+
+/* In name order: whether one may be here depends only on those before it. */
+static void decide_globals_of(struct core *core, struct machine *machine)
+{
+	struct unit *unit;
+
+	RB_FOREACH (unit, global_tree, &core->globals) {
+		bool wanted = place_check_stay(unit, machine, NULL) == REFUSAL_NONE;
+		struct placement *placement = placement_find(machine, unit->name);
+		bool there = placement != NULL && !placement->removed;
+
+		if (there == wanted)
+			continue;
+		if (!wanted) {
+			core_note(core, FL_INFO, "unit.displaced",
+				"unit=%s machine=%s why=its rules are not met there any more",
+				unit->name, machine->id);
+			placement_remove(core, placement);
+		} else if (!placement_make(core, unit, machine, unit->epoch)) {
+			retry_later(core);
+		} else if (unit->body.rules.conflicts.n > 0 ||
+			   !fl_list_empty(&machine->conflictors)) {
+			settle_recheck_machine(core, machine);
+		}
+	}
+}
+
+static void decide_globals(struct core *core)
+{
+	struct machine *machine;
+
+	RB_FOREACH (machine, machine_tree, &core->machines)
+		decide_globals_of(core, machine);
+}
+
+static void decide_recheck(struct core *core, struct unit *unit)
+{
+	FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
+	const struct machine *machine;
+
+	if (unit->placed == NULL)
+		return;
+	machine = unit->placed->machine;
+	/* Its data are there: it waits, and is asked again when the machine is back. */
+	if (machine->fsm.state == MACHINE_LOST &&
+		unit->body.rules.on_machine_loss == UNIT_LOSS_WAIT)
+		return;
+	if (place_check_stay(unit, machine, &why) == REFUSAL_NONE)
+		return;
+	settle_unplace(core, unit, fl_buf_str(&why));
+	settle_activate(core, unit);
+}
+
+/* Those whom @unit, which has come to @machine, replaces go elsewhere. */
+static void displace_replaced(struct core *core, struct unit *unit, struct machine *machine)
+{
+	struct placement *placement;
+
+	if (unit->body.rules.replaces.n == 0)
+		return;
+	RB_FOREACH (placement, placement_tree, &machine->placements) {
+		struct unit *old = placement->unit;
+
+		if (placement->removed || old->body.rules.global ||
+			old->replaced_in_step == core->step || !place_replaces(unit, old))
+			continue;
+		old->replaced_in_step = core->step;
+		settle_unplace(core, old, "replaced");
+		settle_activate(core, old);
+	}
+}
+
+static void decide_place(struct core *core, struct unit *unit)
+{
+	bool before = unit->epoch != 0;
+	unsigned refused_for;
+	struct machine *machine = place_choose(core, unit, &refused_for);
+
+	leave_list(core, unit);
+	if (machine != NULL) {
+		uint64_t epoch = core_next_revision(core);
+
+		if (placement_make(core, unit, machine, epoch)) {
+			unit->epoch = epoch;
+			mark_unit_write(core, unit);
+			if (before)
+				core_note(core, FL_INFO, "unit.placed",
+					"unit=%s machine=%s epoch=%" PRIu64, unit->name,
+					machine->id, epoch);
+			displace_replaced(core, unit, machine);
+			return;
+		}
+		refused_for = 1U << REFUSAL_MEMORY;
+		retry_later(core);
+	}
+	unit->refused_for = refused_for;
+	if ((refused_for & REFUSED_BY_UNITS) != 0)
+		core->n_conflict_waiting++;
+	fl_list_append(&core->waiting, &unit->waiting);
+	mark_unit_changed(core, unit);
+}
+
+static void decide_helped(struct core *core)
+{
+	const struct machine *only = FL_LIST_ENTRY(core->helped.next, struct machine, helped);
+	struct unit *unit, *following;
+
+	if (only->helped.next != &core->helped)
+		only = NULL; /* more than one */
+
+	FL_LIST_FOREACH_SAFE (unit, &core->waiting, waiting, following) {
+		if (!core->help_all && (unit->refused_for & REFUSED_BY_UNITS) == 0)
+			continue;
+		if (only == NULL || place_check(unit, only, core->now_ms, NULL) == REFUSAL_NONE)
+			settle_activate(core, unit);
+	}
+	while (fl_list_pop(&core->helped) != NULL)
+		;
+	core->help_all = false;
+}
+
+void settle(struct core *core)
+{
+	struct fl_list *link;
+
+	for (;;) {
+		if (core->globals_changed) {
+			core->globals_changed = false;
+			decide_globals(core);
+		} else if ((link = fl_list_pop(&core->rechecks)) != NULL) {
+			decide_recheck(core, FL_LIST_ENTRY(link, struct unit, recheck));
+		} else if (!fl_list_empty(&core->fresh)) {
+			decide_place(core, FL_LIST_ENTRY(core->fresh.next, struct unit, waiting));
+		} else if (!fl_list_empty(&core->helped)) {
+			decide_helped(core);
+		} else {
+			break;
+		}
+	}
+}

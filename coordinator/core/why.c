@@ -1,0 +1,222 @@
+/* Reasons, for people. Every one comes from place_check(): what the scheduler asked. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "coordinator/core/internal.h"
+
+/* A listing of many waiting units must not ask every machine for each. */
+#define TALLY_MACHINES_MAX 256U
+
+/* ---- In one sentence --------------------------------------------------------------------- */
+
+static void why_on_lost(
+	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text)
+{
+	const struct machine *machine = unit->placed->machine;
+	const struct unit_rules *rules = &unit->body.rules;
+
+	fl_buf_printf(text,
+		"its machine %.8s is lost, not heard of for %" PRIu64 " s: ", machine->id,
+		(now_ms - machine->last_heard_ms) / 1000);
+	if (rules->machine_id != NULL)
+		fl_buf_printf(text, "it waits for it (MachineID=%s)", rules->machine_id);
+	else if (rules->on_machine_loss == UNIT_LOSS_WAIT)
+		fl_buf_text(text, "it waits for it (OnMachineLoss=wait)");
+	else if (rules->machine_of.n > 0)
+		fl_buf_printf(
+			text, "it stays with unit %s (MachineOf=)", rules->machine_of.items[0]);
+	else if (fl_list_linked(&machine->suspect))
+		fl_buf_printf(text,
+			"%zu of %zu machines look lost, so the fault is taken to be the "
+			"coordinator's own and nothing moves",
+			core->n_look_lost, core->n_in_question);
+	else
+		fl_buf_text(text, "it is about to be moved");
+}
+
+/* How many machines refuse for each kind of reason, with the words of the first. */
+static void why_nowhere(
+	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text)
+{
+	size_t counts[REFUSAL_COUNT] = {0}, n = 0;
+	struct fl_buf words[REFUSAL_COUNT] = {0};
+	const struct machine *machine = machine_next(core, "");
+	const char *before = ": ";
+
+	if (machine == NULL) {
+		fl_buf_text(text, "there is no machine in the fleet yet");
+		return;
+	}
+	if ((unit->refused_for & 1U << REFUSAL_MEMORY) != 0) {
+		fl_buf_text(text, "the coordinator is short of memory; it tries again");
+		return;
+	}
+	for (; machine != NULL && n < TALLY_MACHINES_MAX; n++) {
+		FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
+		enum refusal refusal = place_check(unit, machine, now_ms, &why);
+
+		if (counts[refusal]++ == 0)
+			fl_buf_text(&words[refusal], fl_buf_str(&why));
+		machine = machine_next(core, machine->id);
+	}
+	fl_buf_printf(text, "none of %zu machines can take it", core->n_machines);
+	if (machine != NULL)
+		fl_buf_printf(text, "; of the first %zu", n);
+	for (int i = 0; i < REFUSAL_COUNT; i++) {
+		if (counts[i] > 0 && i != REFUSAL_NONE) {
+			fl_buf_printf(text, "%s%zu × %s", before, counts[i], fl_buf_str(&words[i]));
+			before = ", ";
+		}
+		fl_buf_fini(&words[i]);
+	}
+}
+
+void why_waiting(
+	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text)
+{
+	if (!unit_is_active(unit))
+		return;
+	if (unit_placement_count(unit) == 0)
+		why_nowhere(core, unit, now_ms, text);
+	else if (unit->placed != NULL && unit->placed->machine->fsm.state == MACHINE_LOST)
+		why_on_lost(core, unit, now_ms, text);
+}
+
+/* ---- Machine by machine ------------------------------------------------------------------ */
+
+static enum fl_code refusal_message(const char *machine_id, const char *address, const char *reason,
+	Pb__Refusal **ret_refusal, struct fl_error *err)
+{
+	Pb__Refusal *message = malloc(sizeof(*message));
+
+	if (message == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	pb__refusal__init(message);
+	if (!message_text(&message->machine_id, machine_id) ||
+		!message_text(&message->address, address) ||
+		!message_text(&message->reason, reason)) {
+		core_message_free(&message->base);
+		return FL_FAIL_NO_MEMORY(err);
+	}
+	*ret_refusal = message;
+	return FL_OK;
+}
+
+static enum fl_code refusal_of(const struct unit *unit, const struct machine *machine,
+	uint64_t now_ms, bool refused_only, Pb__Refusal **ret_refusal, struct fl_error *err)
+{
+	FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
+	const struct placement *there = placement_find(machine, unit->name);
+	enum refusal refusal = REFUSAL_NONE;
+
+	/* Where it is it fits, or is about to leave. */
+	if (there == NULL || there->removed)
+		refusal = place_check(unit, machine, now_ms, &why);
+	if (!fl_buf_ok(&why))
+		return FL_FAIL_NO_MEMORY(err);
+	*ret_refusal = NULL;
+	if (refused_only && refusal == REFUSAL_NONE)
+		return FL_OK;
+	return refusal_message(
+		machine->id, machine->info.message->address, fl_buf_str(&why), ret_refusal, err);
+}
+
+static enum fl_code fill_refusals(const struct core *core, const struct unit *unit, uint64_t now_ms,
+	size_t max, bool refused_only, Pb__Refusal **refusals, size_t *n, struct fl_error *err)
+{
+	const struct machine *machine = machine_next(core, "");
+	char rest[64];
+	size_t seen = 0;
+
+	for (; machine != NULL && *n < max; seen++) {
+		FL_TRY(refusal_of(unit, machine, now_ms, refused_only, &refusals[*n], err));
+		*n += refusals[*n] != NULL;
+		machine = machine_next(core, machine->id);
+	}
+	if (machine == NULL || max == 0)
+		return FL_OK;
+	snprintf(rest, sizeof(rest), "and %zu more machines", core->n_machines - seen);
+	FL_TRY(refusal_message("", "", rest, &refusals[*n], err));
+	*n += 1;
+	return FL_OK;
+}
+
+enum fl_code why_refusals(const struct core *core, const struct unit *unit, uint64_t now_ms,
+	size_t max, bool refused_only, Pb__Refusal ***ret_refusals, size_t *ret_n,
+	struct fl_error *err)
+{
+	size_t room = (max < core->n_machines ? max : core->n_machines) + 1, n = 0;
+	Pb__Refusal **refusals = fl_new_array(room, sizeof(*refusals));
+	enum fl_code code;
+
+	if (refusals == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	code = fill_refusals(core, unit, now_ms, max, refused_only, refusals, &n, err);
+	if (code != FL_OK) {
+		while (n > 0)
+			core_message_free(&refusals[--n]->base);
+		free(refusals);
+		return code;
+	}
+	*ret_refusals = refusals;
+	*ret_n = n;
+	return FL_OK;
+}
+
+static void summarize(
+	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text)
+{
+	size_t n = unit_placement_count(unit);
+
+	if (unit->is_template)
+		fl_buf_text(text, "it is a template: only its instances run");
+	else if (!unit_is_active(unit))
+		fl_buf_text(text, "nobody asked for it to be loaded or launched: it is inactive");
+	else if (n == 0)
+		why_waiting(core, unit, now_ms, text);
+	else if (unit->body.rules.global)
+		fl_buf_printf(
+			text, "it is global, and on %zu of %zu machines", n, core->n_machines);
+	else if (unit->placed->machine->fsm.state == MACHINE_LOST)
+		why_waiting(core, unit, now_ms, text);
+	else
+		fl_buf_printf(text, "it is on machine %.8s (%s) since revision %" PRIu64,
+			unit->placed->machine->id, unit->placed->machine->info.message->address,
+			unit->placed->epoch);
+}
+
+static enum fl_code fill_why(const struct core *core, const struct unit *unit, uint64_t now_ms,
+	size_t max_machines, Pb__WhyReply *reply, struct fl_error *err)
+{
+	FL_CLEANUP_BUF struct fl_buf summary = FL_BUF_INIT;
+
+	FL_TRY(unit_message(core, unit, false, now_ms, &reply->unit, err));
+	summarize(core, unit, now_ms, &summary);
+	if (!fl_buf_ok(&summary) || !message_text(&reply->summary, fl_buf_str(&summary)))
+		return FL_FAIL_NO_MEMORY(err);
+	return why_refusals(
+		core, unit, now_ms, max_machines, false, &reply->machines, &reply->n_machines, err);
+}
+
+enum fl_code core_why(const struct core *core, const char *name, uint64_t now_ms,
+	size_t max_machines, Pb__WhyReply **ret_reply, struct fl_error *err)
+{
+	const struct unit *unit = unit_find(core, name);
+	Pb__WhyReply *reply;
+	enum fl_code code;
+
+	if (unit == NULL)
+		return FL_FAIL(err, FL_E_NOT_FOUND, "Unit %s does not exist.", name);
+	reply = malloc(sizeof(*reply));
+	if (reply == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	pb__why_reply__init(reply);
+	code = fill_why(core, unit, now_ms, max_machines, reply, err);
+	if (code != FL_OK) {
+		core_message_free(&reply->base);
+		return code;
+	}
+	*ret_reply = reply;
+	return FL_OK;
+}
