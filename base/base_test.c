@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -212,7 +213,8 @@ static bool aborts(void (*body)(void))
 
 	if (pid == 0) {
 		signal(SIGABRT, SIG_DFL);
-		(void)freopen("/dev/null", "w", stderr);
+		if (freopen("/dev/null", "w", stderr) == NULL)
+			_exit(1);
 		body();
 		_exit(0);
 	}

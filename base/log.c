@@ -253,14 +253,34 @@ static void write_journal(
 	pairs_foreach(line, pairs, pair_to_journal);
 }
 
+/* @pairs has room for @size bytes; what is added to every line goes behind it. */
+static void emit(enum fl_level level, const char *event, char *pairs, size_t size, unsigned held)
+{
+	struct line line;
+	size_t n = strlen(pairs);
+
+	if (current_request != 0)
+		n += (size_t)snprintf(pairs + n, size - n, "%crequest=%016" PRIx64, SEPARATOR,
+			current_request);
+	if (held > 0 && n < size)
+		(void)snprintf(pairs + n, size - n, "%cheld_back=%u", SEPARATOR, held);
+
+	if (logger.journal_fd >= 0) {
+		write_journal(&line, level, event, pairs);
+		if (send(logger.journal_fd, line.text, line.len, MSG_NOSIGNAL) >= 0)
+			return;
+	}
+	write_text(&line, level, event, pairs);
+	line.text[line.len++] = '\n'; /* line_byte leaves room for one */
+	(void)!write(STDERR_FILENO, line.text, line.len);
+}
+
 void fl_log_event(enum fl_level level, const char *event, const char *format, ...)
 {
 	char marked[512], pairs[LINE_MAX_BYTES];
 	int saved_errno = errno;
-	struct line line;
 	unsigned held;
 	va_list ap;
-	size_t n;
 
 	if (!repeat_allows(event, &held))
 		return;
@@ -272,22 +292,25 @@ void fl_log_event(enum fl_level level, const char *event, const char *format, ..
 	(void)vsnprintf(pairs, sizeof(pairs), marked, ap);
 #pragma GCC diagnostic pop
 	va_end(ap);
-	n = strlen(pairs);
-	if (current_request != 0)
-		n += (size_t)snprintf(pairs + n, sizeof(pairs) - n, "%crequest=%016" PRIx64,
-			SEPARATOR, current_request);
-	if (held > 0 && n < sizeof(pairs))
-		(void)snprintf(pairs + n, sizeof(pairs) - n, "%cheld_back=%u", SEPARATOR, held);
+	emit(level, event, pairs, sizeof(pairs), held);
+	errno = saved_errno;
+}
 
-	if (logger.journal_fd >= 0) {
-		write_journal(&line, level, event, pairs);
-		if (send(logger.journal_fd, line.text, line.len, MSG_NOSIGNAL) >= 0) {
-			errno = saved_errno;
-			return;
-		}
+void fl_log_text(enum fl_level level, const char *event, const char *text)
+{
+	char pairs[LINE_MAX_BYTES];
+	int saved_errno = errno;
+	unsigned held;
+
+	if (!fl_log_wants(level) || !repeat_allows(event, &held))
+		return;
+	(void)snprintf(pairs, sizeof(pairs), "%s", text);
+	for (char *space = pairs; (space = strchr(space, ' ')) != NULL; space++) {
+		size_t n = strspn(space + 1, "abcdefghijklmnopqrstuvwxyz_");
+
+		if (n > 0 && space[1 + n] == '=')
+			*space = SEPARATOR;
 	}
-	write_text(&line, level, event, pairs);
-	line.text[line.len++] = '\n'; /* line_byte leaves room for one */
-	(void)!write(STDERR_FILENO, line.text, line.len);
+	emit(level, event, pairs, sizeof(pairs), held);
 	errno = saved_errno;
 }

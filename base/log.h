@@ -40,6 +40,10 @@ void fl_log_set_request(uint64_t request_id);
 void fl_log_event(enum fl_level level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same for a text that was formatted before: a space in it begins a new pair where "key="
+ * follows, and else belongs to the value. */
+void fl_log_text(enum fl_level level, const char *event, const char *text);
+
 #define fl_log(level, event, ...) \
 	do { \
 		if (fl_log_wants(level)) \

@@ -91,8 +91,8 @@ static enum fl_code parse_digits(
 
 enum fl_code fl_parse_uint(const char *text, uint64_t *ret_value, struct fl_error *err)
 {
-	const char *end;
-	uint64_t value;
+	const char *end = text;
+	uint64_t value = 0;
 
 	FL_TRY(parse_digits(text, &value, &end, err));
 	if (*end != '\0')
@@ -109,8 +109,8 @@ struct unit_of_measure {
 static enum fl_code parse_measure(const char *text, const struct unit_of_measure *units,
 	size_t n_units, const char *example, uint64_t *ret_value, struct fl_error *err)
 {
-	const char *end;
-	uint64_t value;
+	const char *end = text;
+	uint64_t value = 0;
 
 	FL_TRY(parse_digits(text, &value, &end, err));
 	while (*end == ' ')
