@@ -97,6 +97,8 @@ static enum fl_code take_reply(struct await *await, Pb__UnitsReply *units, struc
 		if (change->unit != NULL)
 			pb__unit__free_unpacked(change->unit, NULL);
 		change->unit = FL_TAKE(units->units[i]);
+		if (change->change_revision == 0)
+			change->change_revision = change->unit->change_revision;
 		FL_TRY(judge(await, change, err));
 	}
 	for (size_t i = 0; i < units->n_gone; i++) {
@@ -230,8 +232,9 @@ enum fl_code await_changes(struct connection *connection, struct change *changes
 		if (changes[i].outcome != CHANGE_PENDING)
 			continue;
 		await.n_pending++;
-		/* That a unit is gone is no news to wait for: it may be so already. */
-		if (changes[i].goal == WAIT_FOR_GONE)
+		/* Nothing is known of it yet: what it is, or that it is gone, is no news to wait
+		 * for. */
+		if (changes[i].unit == NULL)
 			await.since = 0;
 		FL_TRY(fl_map_put(by_name, changes[i].name, &changes[i], err));
 	}

@@ -21,7 +21,7 @@ enum change_outcome {
 struct change {
 	const char *name; /* borrowed */
 	enum wait_goal goal;
-	uint64_t change_revision;
+	uint64_t change_revision; /* 0: that of the unit when it is first seen */
 	enum change_outcome outcome;
 	enum fl_code code; /* of an outcome that is no success */
 	char *text; /* for a person: what is waited for, or went wrong; nullable */

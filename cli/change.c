@@ -45,9 +45,9 @@ struct batch {
 	struct unit_args args;
 	struct item *items; /* as many as args */
 	struct change *changes; /* the items' changes, side by side while they are waited for */
-	uint64_t revision; /* of the fleet, before the first change was known */
-	Pb__Envelope *stored, *templates; /* nullable */
-	struct fl_map *by_name; /* Pb__Unit of stored and templates */
+	uint64_t revision; /* of the fleet, with the first changes made; 0: nothing was sent */
+	Pb__Envelope *stored; /* what the registry has of them; nullable */
+	struct fl_map *by_name; /* its Pb__Unit */
 	bool json;
 };
 
@@ -62,12 +62,11 @@ static void batch_fini(struct batch *batch)
 	free(batch->changes);
 	fl_map_free(batch->by_name);
 	wire_free(batch->stored);
-	wire_free(batch->templates);
 	unit_args_fini(&batch->args);
 	connection_close(batch->connection);
 }
 
-/* Settles an item without its machine; the person is told at once. */
+/* Settles an item without its machine; the caller tells the person. */
 static void settle(
 	struct item *item, enum change_outcome outcome, enum fl_code code, const char *text)
 {
@@ -106,23 +105,6 @@ static enum fl_code fetch_stored(struct batch *batch, struct fl_error *err)
 	return remember(batch->by_name, batch->stored, err);
 }
 
-/* The texts of the templates in the registry that new instances are made from. */
-static enum fl_code fetch_templates(struct batch *batch, struct fl_error *err)
-{
-	FL_CLEANUP(fl_freep) char **names = fl_new_array(batch->args.n, sizeof(*names));
-	size_t n = 0;
-
-	if (names == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	for (size_t i = 0; i < batch->args.n; i++)
-		if (batch->items[i].source.origin == UNIT_FROM_REGISTRY_TEMPLATE)
-			names[n++] = batch->args.items[i].template_name;
-	if (n == 0)
-		return FL_OK;
-	FL_TRY(connection_units(batch->connection, names, n, true, &batch->templates, err));
-	return remember(batch->by_name, batch->templates, err);
-}
-
 /* A running unit is replaced by "start", a loaded one by "load" too, as in fleet. */
 static enum fl_code check_replace(
 	const struct batch *batch, const Pb__Unit *stored, struct fl_error *err)
@@ -146,15 +128,16 @@ static enum fl_code find_source(struct batch *batch, struct item *item, struct f
 	const Pb__Unit *template = item->arg->template_name != NULL
 					   ? fl_map_get(batch->by_name, item->arg->template_name)
 					   : NULL;
+	const char *rest = strchr(item->arg->name, '@');
 	FL_CLEANUP_STRV struct fl_strv problems = {0};
 	enum fl_code code;
 
 	if (batch->kind->goal != WAIT_FOR_NOTHING && unit_name_is_template(item->arg->name))
 		return FL_FAIL(err, FL_E_INVALID,
 			"%s is a template and runs nowhere itself; name an instance of it, such as "
-			"%.*s1.service",
-			item->arg->name, (int)(strchr(item->arg->name, '@') + 1 - item->arg->name),
-			item->arg->name);
+			"%.*s1%s",
+			item->arg->name, (int)(rest + 1 - item->arg->name), item->arg->name,
+			rest + 1);
 	code = unit_source_find(item->arg, stored, template, options->replace, options->lenient,
 		&problems, &item->source, err);
 	/* The last problem is told as the error, by the caller. */
@@ -188,83 +171,90 @@ static enum fl_code check_stored(
 	return FL_OK;
 }
 
-static void set_content(struct batch *batch, struct item *item)
+static void set_content(struct item *item)
 {
 	switch (item->source.origin) {
 	case UNIT_FROM_REGISTRY:
 		/* There is nothing to store: submit is done. */
 		if (item->proto.verb == PB__CHANGE__VERB__SUBMIT) {
 			item->unsent = true;
-			settle(item, CHANGE_DONE, FL_OK, NULL);
+			item->change.outcome = CHANGE_DONE;
 		}
 		break;
 	case UNIT_FROM_FILE:
 		item->proto.content.data = (uint8_t *)item->source.text;
 		item->proto.content.len = item->source.len;
 		break;
-	case UNIT_FROM_REGISTRY_TEMPLATE: {
-		const Pb__Unit *template = fl_map_get(batch->by_name, item->arg->template_name);
-
-		item->proto.content = template->content;
+	case UNIT_FROM_REGISTRY_TEMPLATE:
+		/* Without content the coordinator takes the template's. */
 		break;
-	}
 	}
 }
 
-/* What to send for each unit. One that cannot be sent stops all: nothing has happened yet. */
-static enum fl_code prepare(struct batch *batch, struct fl_error *err)
+static void init_item(const struct batch *batch, size_t i)
 {
 	const struct cli_options *options = batch->command->options;
+	struct item *item = &batch->items[i];
 
+	item->arg = &batch->args.items[i];
+	item->change.name = item->arg->name;
+	item->change.goal = batch->kind->goal;
+	pb__change__init(&item->proto);
+	item->proto.verb = batch->kind->verb;
+	item->proto.name = item->arg->name;
+	item->proto.desired = batch->kind->desired;
+	item->proto.replace = options->replace;
+	item->proto.lenient = options->lenient;
+}
+
+/* What to send for each unit. A file that cannot be sent stops all, before anything has happened;
+ * one unit that is not there does not keep others from being stopped. */
+static enum fl_code prepare(struct batch *batch, struct fl_error *err)
+{
 	FL_TRY(fetch_stored(batch, err));
-	batch->revision = batch->stored->units_reply->revision;
 	for (size_t i = 0; i < batch->args.n; i++) {
 		struct item *item = &batch->items[i];
+		enum fl_code code;
 
-		item->arg = &batch->args.items[i];
-		item->change.name = item->arg->name;
-		item->change.goal = batch->kind->goal;
-		pb__change__init(&item->proto);
-		item->proto.verb = batch->kind->verb;
-		item->proto.name = item->arg->name;
-		item->proto.desired = batch->kind->desired;
-		item->proto.replace = options->replace;
-		item->proto.lenient = options->lenient;
-		if (batch->kind->takes_files)
+		init_item(batch, i);
+		if (batch->kind->takes_files) {
 			FL_TRY(find_source(batch, item, err));
-		else
-			FL_TRY(check_stored(batch, item, err));
+			set_content(item);
+			continue;
+		}
+		code = check_stored(batch, item, err);
+		if (code != FL_OK) {
+			term_error("%s", fl_error_text(err));
+			settle(item, CHANGE_FAILED, code, fl_error_text(err));
+			item->unsent = true;
+		}
 	}
-	if (!batch->kind->takes_files)
-		return FL_OK;
-	FL_TRY(fetch_templates(batch, err));
-	for (size_t i = 0; i < batch->args.n; i++)
-		set_content(batch, &batch->items[i]);
 	return FL_OK;
 }
 
 /* ---- asking for it ---- */
 
-static void tell_refusals(const struct batch *batch, const Pb__ChangeResult *result,
-	const char *name, struct fl_error *err)
+static void tell_refusals(
+	const struct batch *batch, const Pb__ChangeResult *result, const struct change *change)
 {
 	const struct list_style style = {.legend = true, .colours = term_has_colours(stderr)};
-	const char *why = result->unit != NULL ? result->unit->waiting : "";
+	const char *why = change->unit != NULL ? change->unit->waiting : "";
+	const char *colon = why[0] != '\0' ? ": " : "";
+	struct fl_error err = {0};
 
 	if (batch->command->options->no_block)
-		term_warning(
-			"no machine can take %s now%s%s", name, why[0] != '\0' ? ": " : "", why);
+		term_warning("no machine can take %s now%s%s", change->name, colon, why);
 	else
-		term_error("no machine can take %s now%s%s", name, why[0] != '\0' ? ": " : "", why);
-	if (result->n_refusals > 0 && list_print_refusals(result->refusals, result->n_refusals,
-					      &style, stderr, err) != FL_OK)
-		term_error("%s", fl_error_text(err));
+		term_error("no machine can take %s now%s%s", change->name, colon, why);
+	if (list_print_refusals(result->refusals, result->n_refusals, &style, stderr, &err) !=
+		FL_OK)
+		term_error("%s", fl_error_text(&err));
 }
 
-static enum fl_code take_result(
-	struct batch *batch, struct item *item, Pb__ChangeResult *result, struct fl_error *err)
+static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult *result)
 {
 	struct change *change = &item->change;
+	bool waits = batch->kind->goal != WAIT_FOR_NOTHING;
 
 	for (size_t i = 0; i < result->n_warnings; i++)
 		term_warning("%s: %s", change->name, result->warnings[i]);
@@ -274,29 +264,22 @@ static enum fl_code take_result(
 		term_error("%s: %s", change->name, result->error->text);
 		settle(item, CHANGE_FAILED, code != FL_OK ? code : FL_E_INTERNAL,
 			result->error->text);
-		return FL_OK;
+		return;
 	}
 	if (result->unit != NULL) {
 		change->unit = FL_TAKE(result->unit);
 		change->change_revision = change->unit->change_revision;
 	}
-	if (result->n_refusals > 0 && batch->kind->goal == WAIT_FOR_NOTHING)
-		return FL_OK;
-	result->unit = change->unit; /* lent, for what it waits for */
-	if (result->n_refusals > 0) {
-		tell_refusals(batch, result, change->name, err);
+	if (waits && result->n_refusals > 0) {
+		tell_refusals(batch, result, change);
 		item->refusals = json_of_refusals(result->refusals, result->n_refusals);
 		settle(item, CHANGE_UNSCHEDULABLE, FL_E_UNSCHEDULABLE,
 			change->unit != NULL ? change->unit->waiting : "");
 	}
-	result->unit = NULL;
-	if (change->outcome == CHANGE_PENDING && batch->kind->goal == WAIT_FOR_NOTHING)
+	if (!waits)
 		change->outcome = CHANGE_DONE;
-	else if (batch->command->options->no_block) {
-		change->outcome = CHANGE_TRIGGERED;
-		change->code = FL_OK;
-	}
-	return FL_OK;
+	else if (batch->command->options->no_block)
+		settle(item, CHANGE_TRIGGERED, FL_OK, NULL);
 }
 
 /* Sends items from *first on, as many as fit into one request. */
@@ -335,9 +318,10 @@ static enum fl_code send_some(struct batch *batch, size_t *first, struct fl_erro
 	if (reply->change_reply->n_results != n)
 		return FL_FAIL(err, FL_E_PROTOCOL, "%zu changes have %zu results", n,
 			reply->change_reply->n_results);
+	if (batch->revision == 0)
+		batch->revision = reply->change_reply->revision;
 	for (size_t j = 0; j < n; j++)
-		FL_TRY(take_result(
-			batch, &batch->items[indexes[j]], reply->change_reply->results[j], err));
+		take_result(batch, &batch->items[indexes[j]], reply->change_reply->results[j]);
 	return FL_OK;
 }
 

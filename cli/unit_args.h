@@ -33,7 +33,7 @@ void unit_args_fini(struct unit_args *args);
 enum unit_origin {
 	UNIT_FROM_REGISTRY, /* it is there: nothing to send */
 	UNIT_FROM_FILE, /* text is the file's */
-	UNIT_FROM_REGISTRY_TEMPLATE, /* text is to be that of template_name in the registry */
+	UNIT_FROM_REGISTRY_TEMPLATE, /* the coordinator makes it from template_name's */
 };
 
 struct unit_source {
