@@ -1,0 +1,53 @@
+/*
+ * The fleet's own certificate authority (DESIGN.md, "Trust"): one key, on the coordinator's disk,
+ * that signs who is who. Peers trust it and nothing else.
+ *
+ * Keys are ECDSA P-256: every TLS 1.3 peer has to have it (RFC 8446, 9.1), hosts in FIPS mode have
+ * it where they lack Ed25519, and OpenSSL signs with it about as fast.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/strv.h"
+#include "transport/identity.h"
+
+/* A certificate's O= holds the fleet's name, and X.509 gives that 64 bytes (RFC 5280, A.1). */
+#define CA_FLEET_MAX 64
+
+struct ca;
+
+/* A certificate and its key, as PEM. */
+struct ca_pair {
+	char *certificate;
+	char *key;
+};
+void ca_pair_fini(struct ca_pair *pair);
+
+/* Makes a fleet's CA, valid for ten years, and the PEM texts of it to be kept. FL_E_INVALID where
+ * @fleet is no name for a fleet. */
+enum fl_code ca_create(const char *fleet, struct ca **ret_ca, struct ca_pair *ret_pair,
+	struct fl_error *err) FL_MUST_CHECK;
+
+/* Loads ca.crt and ca.key of @directory. Errors name the file. */
+enum fl_code ca_load(const char *directory, struct ca **ret_ca, struct fl_error *err) FL_MUST_CHECK;
+
+void ca_free(struct ca *ca);
+FL_DEFINE_CLEANUP(struct ca *, ca_free)
+
+const char *ca_fleet(const struct ca *ca);
+
+/* The CA's own certificate as PEM, borrowed. */
+const char *ca_certificate(const struct ca *ca);
+
+/*
+ * Makes a key and a certificate for @identity, whose fleet is the CA's. @addresses (nullable) are
+ * host names and IP addresses by which a coordinator is reached. @not_after is in seconds since
+ * 1970, and cut to the CA's own end; one in the past makes a certificate that has expired.
+ */
+enum fl_code ca_issue(const struct ca *ca, const struct identity *identity,
+	const struct fl_strv *addresses, int64_t not_after, struct ca_pair *ret_pair,
+	struct fl_error *err) FL_MUST_CHECK;

@@ -1,0 +1,55 @@
+/*
+ * What the daemon's files share: one loop, one core, and who serves what.
+ *
+ *	daemon.c          its life: load, listen, stop; the one timer
+ *	exchange.c        a request from its arrival to its reply
+ *	routes.c          which peer may send what, and who handles it
+ *	batch.c           what was decided becomes durable; only then do replies leave
+ *	service_units.c   what people ask
+ *	watches.c         their long polls
+ *	service_agents.c  what machines ask; their long polls
+ *	service_calls.c   status and journal, between the two
+ *	tokens.c          replies remembered for requests that come twice
+ *
+ * All of it belongs to the loop's thread.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "coordinator/config.h"
+#include "coordinator/core/core.h"
+#include "coordinator/deadlines.h"
+#include "coordinator/store/store.h"
+
+struct accounts;
+struct agents;
+struct batch;
+struct calls;
+struct tokens;
+struct watches;
+
+struct coordinator {
+	uv_loop_t *loop;
+	const struct config *config;
+	const char *fleet;
+	struct core *core;
+	struct core_effects effects;
+	struct store *store;
+	struct deadlines *deadlines;
+	struct batch *batch;
+	struct accounts *accounts;
+	struct agents *agents;
+	struct calls *calls;
+	struct tokens *tokens;
+	struct watches *watches;
+	bool stopping;
+};
+
+/* The core's step, with the effects going to the next batch. */
+enum fl_code coordinator_step(struct coordinator *coordinator, const struct core_event *event,
+	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+
+/* The store has taken what the core began with, or cannot: from batch.c to daemon.c. */
+void coordinator_durable(struct coordinator *coordinator);

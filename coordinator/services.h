@@ -1,0 +1,22 @@
+/*
+ * Who handles which request: each takes the exchange over. Bounds of the wire hold, the peer may
+ * send it, and of a machine's requests the machine ID is its own.
+ */
+#pragma once
+
+#include "coordinator/exchange.h"
+
+/* service_units.c: people. */
+void service_hello(struct exchange *exchange);
+void service_change(struct exchange *exchange);
+void service_units(struct exchange *exchange);
+void service_machines(struct exchange *exchange);
+void service_why(struct exchange *exchange);
+
+/* service_agents.c: machines. */
+void service_sync(struct exchange *exchange);
+void service_report(struct exchange *exchange);
+
+/* service_calls.c: people and machines. */
+void service_call(struct exchange *exchange);
+void service_call_output(struct exchange *exchange);
