@@ -40,9 +40,9 @@ struct request {
 };
 
 struct client {
-	nng_socket socket;
-	struct request requests[REQUESTS];
 	struct board *board;
+	struct request requests[REQUESTS];
+	nng_socket socket;
 	unsigned answers;
 };
 
