@@ -428,7 +428,9 @@ static void set_trouble(struct transport_client *client, int rv)
 		snprintf(text, sizeof(text), "%s", link->why);
 	else if (link->endpoint == NULL ||
 		 !tls_endpoint_trouble(link->endpoint, text, sizeof(text)))
-		snprintf(text, sizeof(text), "%s", bridge_error_text(rv));
+		snprintf(text, sizeof(text), "%s",
+			client->ipc && rv == NNG_ECONNREFUSED ? "nobody listens there"
+							      : bridge_error_text(rv));
 	fl_error_set(&client->trouble, FL_E_UNAVAILABLE, "cannot reach the coordinator at %s: %s",
 		client->url, text);
 }
