@@ -285,7 +285,8 @@ static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult
 /* Sends items from *first on, as many as fit into one request. */
 static enum fl_code send_some(struct batch *batch, size_t *first, struct fl_error *err)
 {
-	FL_CLEANUP(fl_freep) Pb__Change **changes = fl_new_array(LIMIT_CHANGES, sizeof(*changes));
+	FL_CLEANUP(fl_freep)
+	Pb__Change **changes = fl_new_array(LIMIT_CHANGES, sizeof(Pb__Change *));
 	FL_CLEANUP(fl_freep) size_t *indexes = fl_new_array(LIMIT_CHANGES, sizeof(*indexes));
 	FL_CLEANUP(wire_freep) Pb__Envelope *reply = NULL;
 	Pb__ChangeRequest body = PB__CHANGE_REQUEST__INIT;

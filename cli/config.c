@@ -70,7 +70,8 @@ static enum fl_code read_text(const char *path, char **ret_text, struct fl_error
 
 static enum fl_code write_text(const char *path, const char *text, struct fl_error *err)
 {
-	FL_CLEANUP(fl_freep) char *folder = strndup(path, (size_t)(strrchr(path, '/') - path));
+	const char *slash = strrchr(path, '/');
+	FL_CLEANUP(fl_freep) char *folder = fl_printf("%.*s", (int)(slash - path), path);
 
 	if (folder == NULL)
 		return FL_FAIL_NO_MEMORY(err);
@@ -125,7 +126,7 @@ static enum fl_code set_one(
 
 	if (equals == NULL || equals[1] == '\0' || strpbrk(assignment, "\n\r") != NULL)
 		return FL_FAIL(err, FL_E_USAGE, "\"%s\" is not of the form KEY=VALUE", assignment);
-	key = strndup(assignment, (size_t)(equals - assignment));
+	key = fl_printf("%.*s", (int)(equals - assignment), assignment);
 	if (key == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(context_key_check(key, err));

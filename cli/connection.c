@@ -259,7 +259,8 @@ enum fl_code connection_ask(struct connection *connection, Pb__Envelope *request
 /* Moves the units and names of @from behind those of @to. */
 static enum fl_code join(Pb__UnitsReply *to, Pb__UnitsReply *from, struct fl_error *err)
 {
-	Pb__Unit **units = reallocarray(to->units, to->n_units + from->n_units + 1, sizeof(*units));
+	Pb__Unit **units =
+		reallocarray(to->units, to->n_units + from->n_units + 1, sizeof(Pb__Unit *));
 	char **gone;
 
 	if (units == NULL)
@@ -313,7 +314,7 @@ static enum fl_code join_machines(
 	Pb__MachinesReply *to, Pb__MachinesReply *from, struct fl_error *err)
 {
 	Pb__Machine **machines = reallocarray(
-		to->machines, to->n_machines + from->n_machines + 1, sizeof(*machines));
+		to->machines, to->n_machines + from->n_machines + 1, sizeof(Pb__Machine *));
 
 	if (machines == NULL)
 		return FL_FAIL_NO_MEMORY(err);

@@ -421,8 +421,8 @@ enum fl_code list_print_units(Pb__Unit *const *units, size_t n, const struct lis
 		struct row row = {.unit = units[i]};
 
 		if (units[i]->n_placements > 1)
-			qsort(units[i]->placements, units[i]->n_placements,
-				sizeof(units[i]->placements[0]), by_machine);
+			qsort(units[i]->placements, units[i]->n_placements, sizeof(Pb__Placement *),
+				by_machine);
 		for (size_t j = 0; j < units[i]->n_placements; j++) {
 			row.placement = units[i]->placements[j];
 			row.state = placement_state(row.placement);

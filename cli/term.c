@@ -8,34 +8,33 @@
 
 static bool progress_shown;
 
-static void say(const char *before, const char *format, va_list ap)
-	__attribute__((format(printf, 2, 0)));
-
-static void say(const char *before, const char *format, va_list ap)
+static void begin(const char *before)
 {
 	term_progress(NULL);
 	(void)fflush(stdout); /* so that both streams are in order where they are the same */
 	fputs(before, stderr);
-	vfprintf(stderr, format, ap);
-	fputc('\n', stderr);
 }
 
 void term_error(const char *format, ...)
 {
 	va_list ap;
 
+	begin("flotactl: ");
 	va_start(ap, format);
-	say("flotactl: ", format, ap);
+	(void)vfprintf(stderr, format, ap);
 	va_end(ap);
+	fputc('\n', stderr);
 }
 
 void term_warning(const char *format, ...)
 {
 	va_list ap;
 
+	begin("WARNING: ");
 	va_start(ap, format);
-	say("WARNING: ", format, ap);
+	(void)vfprintf(stderr, format, ap);
 	va_end(ap);
+	fputc('\n', stderr);
 }
 
 bool term_has_colours(FILE *out)

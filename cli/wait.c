@@ -1,6 +1,5 @@
 #include "cli/wait.h"
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,17 +7,13 @@
 #include "base/error.h"
 #include "cli/state.h"
 
-static enum wait_verdict say(enum wait_verdict verdict, char *text, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* The verdict, with what there is to say of it. */
+#define SAY(verdict, text, ...) ((void)snprintf((text), WAIT_TEXT_MAX, __VA_ARGS__), (verdict))
 
-static enum wait_verdict say(enum wait_verdict verdict, char *text, const char *format, ...)
+static enum wait_verdict done(char *text)
 {
-	va_list ap;
-
-	va_start(ap, format);
-	(void)vsnprintf(text, WAIT_TEXT_MAX, format, ap);
-	va_end(ap);
-	return verdict;
+	text[0] = '\0';
+	return WAIT_DONE;
 }
 
 static bool is(const char *text, const char *word)
@@ -37,11 +32,11 @@ static bool job_went_well(const Pb__UnitState *state)
 static enum wait_verdict failed(const Pb__UnitState *state, const char *where, char *text)
 {
 	if (state->error[0] != '\0')
-		return say(WAIT_FAILED, text, "failed on %s: %s", where, state->error);
+		return SAY(WAIT_FAILED, text, "failed on %s: %s", where, state->error);
 	if (!is(state->load, "loaded"))
-		return say(WAIT_FAILED, text, "failed on %s: systemd there says: load state %s",
+		return SAY(WAIT_FAILED, text, "failed on %s: systemd there says: load state %s",
 			where, state->load);
-	return say(WAIT_FAILED, text, "failed on %s: it is %s (%s)%s%s", where, state->active,
+	return SAY(WAIT_FAILED, text, "failed on %s: it is %s (%s)%s%s", where, state->active,
 		state->sub, job_went_well(state) ? "" : ", its job ended as: ",
 		job_went_well(state) ? "" : state->result);
 }
@@ -53,15 +48,15 @@ static enum wait_verdict judge_started(const Pb__UnitState *state, const char *w
 		return failed(state, where, text);
 	if (is(state->active, "active") || is(state->active, "reloading") ||
 		is(state->active, "refreshing"))
-		return say(WAIT_DONE, text, "%s", "");
+		return done(text);
 	if (is(state->active, "inactive") && is(state->load, "loaded") && job_went_well(state))
-		return say(WAIT_DONE, text, "%s", "");
+		return done(text);
 	if (is(state->active, "activating") && is(state->sub, "auto-restart"))
-		return say(WAIT_FAILED, text,
+		return SAY(WAIT_FAILED, text,
 			"ended on %s right after its start; systemd there starts it again and again",
 			where);
 	if (is(state->active, "activating") || is(state->active, "deactivating"))
-		return say(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
+		return SAY(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
 	return failed(state, where, text);
 }
 
@@ -71,10 +66,10 @@ static enum wait_verdict judge_not_running(
 	if (state->error[0] != '\0' || (must_load && !is(state->load, "loaded")))
 		return failed(state, where, text);
 	if (is(state->active, "inactive") || is(state->active, "failed"))
-		return say(WAIT_DONE, text, "%s", "");
+		return done(text);
 	if (!job_went_well(state))
 		return failed(state, where, text);
-	return say(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
+	return SAY(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
 }
 
 static enum wait_verdict judge_placement(
@@ -85,11 +80,11 @@ static enum wait_verdict judge_placement(
 
 	machine_text(placement->machine_id, placement->address, false, where);
 	if (state == NULL)
-		return say(WAIT_GO_ON, text, "waits for %s to take it up", where);
+		return SAY(WAIT_GO_ON, text, "waits for %s to take it up", where);
 	if (state->done_revision < change_revision) {
 		if (state->error[0] != '\0')
-			return say(WAIT_GO_ON, text, "on %s: %s", where, state->error);
-		return say(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
+			return SAY(WAIT_GO_ON, text, "on %s: %s", where, state->error);
+		return SAY(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
 	}
 	switch (goal) {
 	case WAIT_FOR_ACTIVE:
@@ -100,11 +95,11 @@ static enum wait_verdict judge_placement(
 		return judge_not_running(state, false, where, text);
 	case WAIT_FOR_UNPLACED:
 	case WAIT_FOR_GONE:
-		return say(WAIT_GO_ON, text, "waits for %s to let go of it", where);
+		return SAY(WAIT_GO_ON, text, "waits for %s to let go of it", where);
 	case WAIT_FOR_NOTHING:
 		break;
 	}
-	return say(WAIT_DONE, text, "%s", "");
+	return done(text);
 }
 
 /* Whether the goal is still what is desired: somebody else may have changed it meanwhile. */
@@ -128,11 +123,11 @@ static bool is_desired(enum wait_goal goal, Pb__DesiredState desired)
 static enum wait_verdict judge_unplaced(const Pb__Unit *unit, char *text)
 {
 	if (unit->waiting[0] != '\0')
-		return say(WAIT_NOWHERE, text, "%s", unit->waiting);
+		return SAY(WAIT_NOWHERE, text, "%s", unit->waiting);
 	/* A global unit without a machine that matches is as it should be. */
 	if (unit->global)
-		return say(WAIT_DONE, text, "%s", "");
-	return say(WAIT_GO_ON, text, "waits for a machine");
+		return done(text);
+	return SAY(WAIT_GO_ON, text, "waits for a machine");
 }
 
 enum wait_verdict wait_judge(
@@ -146,12 +141,12 @@ enum wait_verdict wait_judge(
 	if (unit == NULL && (goal == WAIT_FOR_GONE || goal == WAIT_FOR_UNPLACED))
 		return WAIT_DONE;
 	if (unit == NULL)
-		return say(WAIT_FAILED, text, "was destroyed meanwhile");
+		return SAY(WAIT_FAILED, text, "was destroyed meanwhile");
 	if (!is_desired(goal, unit->desired) && unit->change_revision > change_revision)
-		return say(WAIT_FAILED, text, "was changed meanwhile: it is to be %s now",
+		return SAY(WAIT_FAILED, text, "was changed meanwhile: it is to be %s now",
 			desired_name(unit->desired));
 	if (goal == WAIT_FOR_GONE && unit->n_placements == 0)
-		return say(WAIT_GO_ON, text, "is being forgotten");
+		return SAY(WAIT_GO_ON, text, "is being forgotten");
 	if (goal == WAIT_FOR_UNPLACED && unit->n_placements == 0)
 		return WAIT_DONE;
 	if (unit->n_placements == 0)
@@ -163,10 +158,10 @@ enum wait_verdict wait_judge(
 			judge_placement(goal, change_revision, unit->placements[i], one);
 
 		if (verdict == WAIT_GO_ON)
-			return say(WAIT_GO_ON, text, "%s", one);
+			return SAY(WAIT_GO_ON, text, "%s", one);
 		if (verdict == WAIT_FAILED && worst == WAIT_DONE) {
 			worst = WAIT_FAILED;
-			(void)say(worst, text, "%s", one);
+			(void)snprintf(text, WAIT_TEXT_MAX, "%s", one);
 		}
 	}
 	return worst;
