@@ -306,13 +306,11 @@ static bool check_machine_of(const struct core *core, const struct unit *unit,
 
 		if (leader != NULL)
 			there = placement_find(machine, leader->name);
-		if (there != NULL && !there->removed && leader != unit)
+		if (there != NULL && !there->removed)
 			continue;
 		if (leader == NULL)
 			say(why, "wants to be with unit %s (MachineOf=), which does not exist",
 				names->items[i]);
-		else if (leader == unit)
-			say(why, "wants to be with itself (MachineOf=%s)", leader->name);
 		else if (!unit_is_active(leader))
 			say(why, "wants to be with unit %s (MachineOf=), which is inactive",
 				leader->name);

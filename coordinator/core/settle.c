@@ -53,8 +53,10 @@ void settle_deactivate(struct core *core, struct unit *unit)
 {
 	leave_list(core, unit);
 	fl_list_remove(&unit->recheck);
-	if (RB_FIND(global_tree, &core->globals, unit) == unit)
+	if (RB_FIND(global_tree, &core->globals, unit) == unit) {
 		RB_REMOVE(global_tree, &core->globals, unit);
+		settle_globals(core); /* others may have conflicted with it */
+	}
 }
 
 void settle_unplace(struct core *core, struct unit *unit, const char *why)

@@ -1,0 +1,365 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* cmocka.h wants the four first. */
+#include <cmocka.h>
+
+#include "coordinator/core/testing.h"
+
+/* ---- The daemon's part ------------------------------------------------------------------- */
+
+static void store_put(struct fleet *fleet, struct core_write *write)
+{
+	struct core_write *old = fl_map_remove(fleet->store, write->key), *kept;
+
+	if (old != NULL)
+		free(old->data);
+	free(old);
+	if (write->data == NULL)
+		return;
+	kept = FL_NEW(struct core_write);
+	assert_non_null(kept);
+	*kept = *write;
+	assert_int_equal(fl_map_put(fleet->store, write->key, kept, NULL), FL_OK);
+}
+
+static void flush(struct fleet *fleet)
+{
+	struct core_note *note;
+	struct core_write write;
+	const char *name;
+	bool any;
+
+	for (;;) {
+		assert_int_equal(
+			core_pop_write(fleet->core, &fleet->effects, &write, &any, NULL), FL_OK);
+		if (!any)
+			break;
+		store_put(fleet, &write);
+		fleet->n_writes++;
+	}
+	while ((name = core_pop_machine(&fleet->effects)) != NULL)
+		assert_int_equal(fl_strv_add(&fleet->machines, name, NULL), FL_OK);
+	while ((name = core_pop_unit(&fleet->effects)) != NULL)
+		assert_int_equal(fl_strv_add(&fleet->units, name, NULL), FL_OK);
+	while ((note = core_pop_note(&fleet->effects)) != NULL) {
+		fl_buf_printf(&fleet->notes, "%s %s\n", note->event, note->text);
+		free(note);
+	}
+}
+
+void fleet_forget(struct fleet *fleet)
+{
+	fl_strv_fini(&fleet->machines);
+	fl_strv_fini(&fleet->units);
+	fl_buf_clear(&fleet->notes);
+	fleet->n_writes = 0;
+}
+
+static void begin(struct fleet *fleet)
+{
+	struct core_config config = {
+		.lease_ms = FLEET_LEASE_MS, .store_id = "store", .fleet = "test"};
+	struct fl_error err;
+
+	assert_int_equal(core_new(&fleet->core, &config, NULL), FL_OK);
+	core_effects_init(&fleet->effects);
+	FL_MAP_FOREACH (entry, following, fleet->store) {
+		const struct core_write *write = fl_map_value(entry);
+
+		if (core_load(fleet->core, write->key, write->data, write->len, &err) != FL_OK)
+			fail_msg("%s", err.text);
+	}
+	assert_int_equal(core_loaded(fleet->core, fleet->now_ms, &fleet->effects, NULL), FL_OK);
+	fleet->session++;
+	flush(fleet);
+}
+
+void fleet_open(struct fleet *fleet)
+{
+	*fleet = (struct fleet){.now_ms = 1000000};
+	assert_int_equal(fl_map_new(&fleet->store, NULL), FL_OK);
+	begin(fleet);
+}
+
+static void end(struct fleet *fleet)
+{
+	core_effects_fini(&fleet->effects);
+	core_free(fleet->core);
+	fleet->core = NULL;
+}
+
+void fleet_restart(struct fleet *fleet)
+{
+	end(fleet);
+	begin(fleet);
+}
+
+static void result_set(struct fleet *fleet, Pb__ChangeResult *result)
+{
+	if (fleet->result != NULL)
+		core_message_free(&fleet->result->base);
+	fleet->result = result;
+}
+
+void fleet_close(struct fleet *fleet)
+{
+	end(fleet);
+	result_set(fleet, NULL);
+	fleet_forget(fleet);
+	fl_buf_fini(&fleet->notes);
+	FL_MAP_FOREACH (entry, following, fleet->store) {
+		struct core_write *write = fl_map_value(entry);
+
+		free(write->data);
+		free(write);
+	}
+	fl_map_free(fleet->store);
+}
+
+struct core_answer fleet_step(struct fleet *fleet, const struct core_event *event)
+{
+	struct core_answer answer;
+	struct fl_error err;
+
+	if (core_step(fleet->core, event, fleet->now_ms, &fleet->effects, &answer, &err) != FL_OK)
+		fail_msg("%s", err.text);
+	flush(fleet);
+	return answer;
+}
+
+/* ---- Agents ------------------------------------------------------------------------------ */
+
+void fleet_join(struct fleet *fleet, const char *machine, const char *metadata)
+{
+	Pb__MachineInfo info = PB__MACHINE_INFO__INIT;
+	Pb__Metadata pairs[16], *pointers[16];
+	FL_CLEANUP_STRV struct fl_strv words = {0};
+
+	assert_int_equal(fl_strv_split(&words, metadata, " ", NULL), FL_OK);
+	for (size_t i = 0; i < words.n; i++) {
+		char *equals = strchr(words.items[i], '=');
+
+		assert_non_null(equals);
+		*equals = '\0';
+		pb__metadata__init(&pairs[i]);
+		pairs[i].key = words.items[i];
+		pairs[i].value = equals + 1;
+		pointers[i] = &pairs[i];
+	}
+	info.n_metadata = words.n;
+	info.metadata = pointers;
+	info.hostname = (char *)machine;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_SYNC,
+				  .sync = {.machine_id = machine,
+					  .session = fleet->session,
+					  .store_id = "",
+					  .info = &info,
+					  .peer_address = "10.0.0.1"}});
+}
+
+void fleet_ack(struct fleet *fleet, const char *machine, uint64_t revision)
+{
+	fleet_step(fleet, &(struct core_event){.kind = CORE_SYNC,
+				  .sync = {.machine_id = machine,
+					  .session = fleet->session,
+					  .store_id = "store",
+					  .revision = revision}});
+}
+
+void fleet_beat(struct fleet *fleet, const char *machine)
+{
+	Pb__ReportRequest report = PB__REPORT_REQUEST__INIT;
+
+	report.machine_id = (char *)machine;
+	report.session = fleet->session;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT, .report = {.report = &report}});
+}
+
+void fleet_pass(struct fleet *fleet, uint64_t ms, const char *beating)
+{
+	const uint64_t beat_ms = FLEET_LEASE_MS / CORE_HEARTBEATS_PER_LEASE;
+	uint64_t end_ms = fleet->now_ms + ms, next_beat = fleet->now_ms + beat_ms;
+	FL_CLEANUP_STRV struct fl_strv names = {0};
+
+	assert_int_equal(fl_strv_split(&names, beating, " ", NULL), FL_OK);
+	for (;;) {
+		uint64_t due = core_next_deadline(fleet->core);
+		uint64_t next = due < next_beat ? due : next_beat;
+
+		if (next > end_ms)
+			break;
+		fleet->now_ms = next > fleet->now_ms ? next : fleet->now_ms;
+		if (next == next_beat) {
+			for (size_t i = 0; i < names.n; i++)
+				fleet_beat(fleet, names.items[i]);
+			next_beat += beat_ms;
+		} else {
+			fleet_step(fleet, &(struct core_event){.kind = CORE_TICK});
+			/* A deadline that does not move on would be a busy loop. */
+			assert_true(core_next_deadline(fleet->core) > fleet->now_ms);
+		}
+	}
+	fleet->now_ms = end_ms;
+}
+
+void fleet_state(
+	struct fleet *fleet, const char *machine, const char *unit, const char *active_state)
+{
+	Pb__ReportRequest report = PB__REPORT_REQUEST__INIT;
+	Pb__UnitState state = PB__UNIT_STATE__INIT, *states[] = {&state};
+	const Pb__Unit *seen = fleet_unit(fleet, unit);
+
+	state.name = (char *)unit;
+	state.load = (char *)"loaded";
+	state.active = (char *)active_state;
+	state.done_revision = core_revision(fleet->core);
+	for (size_t i = 0; i < seen->n_placements; i++)
+		if (strcmp(seen->placements[i]->machine_id, machine) == 0)
+			state.epoch = seen->placements[i]->epoch;
+	report.machine_id = (char *)machine;
+	report.session = fleet->session;
+	report.all = true;
+	report.n_states = 1;
+	report.states = states;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT,
+				  .report = {.report = &report, .received_us = 5000}});
+}
+
+/* ---- People ------------------------------------------------------------------------------ */
+
+const char *unit_text(const char *x_fleet)
+{
+	static char text[8192];
+
+	snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/true\n%s%s\n",
+		x_fleet != NULL ? "[X-Fleet]\n" : "", x_fleet != NULL ? x_fleet : "");
+	return text;
+}
+
+bool fleet_change(struct fleet *fleet, Pb__Change__Verb verb, const char *name, const char *content,
+	Pb__DesiredState desired, bool replace)
+{
+	Pb__Change change = PB__CHANGE__INIT;
+
+	change.verb = verb;
+	change.name = (char *)name;
+	change.content.data = (uint8_t *)content;
+	change.content.len = content != NULL ? strlen(content) : 0;
+	change.desired = desired;
+	change.replace = replace;
+	result_set(fleet, fleet_step(fleet, &(struct core_event){.kind = CORE_CHANGE,
+						    .change = {.change = &change,
+							    .tenant = "default",
+							    .received_us = 1000,
+							    .max_refusals = 100}})
+				  .result);
+	assert_non_null(fleet->result);
+	return fleet->result->error == NULL;
+}
+
+bool fleet_submit(struct fleet *fleet, const char *name, const char *content)
+{
+	return fleet_change(fleet, PB__CHANGE__VERB__SUBMIT, name, content,
+		PB__DESIRED_STATE__DESIRED_STATE_UNSPECIFIED, false);
+}
+
+static bool set(struct fleet *fleet, const char *name, const char *x_fleet,
+	Pb__DesiredState desired, bool replace)
+{
+	return fleet_change(fleet, PB__CHANGE__VERB__SET, name,
+		x_fleet != NULL ? unit_text(*x_fleet != '\0' ? x_fleet : NULL) : NULL, desired,
+		replace);
+}
+
+bool fleet_load(struct fleet *fleet, const char *name, const char *x_fleet)
+{
+	return set(fleet, name, x_fleet, PB__DESIRED_STATE__LOADED, false);
+}
+
+bool fleet_start(struct fleet *fleet, const char *name, const char *x_fleet)
+{
+	return set(fleet, name, x_fleet, PB__DESIRED_STATE__LAUNCHED, false);
+}
+
+bool fleet_replace(struct fleet *fleet, const char *name, const char *x_fleet)
+{
+	return set(fleet, name, x_fleet, PB__DESIRED_STATE__LAUNCHED, true);
+}
+
+bool fleet_unload(struct fleet *fleet, const char *name)
+{
+	return set(fleet, name, NULL, PB__DESIRED_STATE__INACTIVE, false);
+}
+
+bool fleet_destroy(struct fleet *fleet, const char *name)
+{
+	return fleet_change(fleet, PB__CHANGE__VERB__DESTROY, name, NULL,
+		PB__DESIRED_STATE__DESIRED_STATE_UNSPECIFIED, false);
+}
+
+const char *fleet_error(const struct fleet *fleet)
+{
+	return fleet->result->error != NULL ? fleet->result->error->text : "";
+}
+
+/* ---- Looking ----------------------------------------------------------------------------- */
+
+const Pb__Unit *fleet_unit(struct fleet *fleet, const char *name)
+{
+	static Pb__Unit *unit;
+	struct fl_error err;
+
+	if (unit != NULL)
+		core_message_free(&unit->base);
+	unit = NULL;
+	if (name == NULL)
+		return NULL;
+	if (core_unit_get(fleet->core, name, true, fleet->now_ms, &unit, &err) != FL_OK)
+		fail_msg("%s", err.text);
+	return unit;
+}
+
+const char *fleet_where(struct fleet *fleet, const char *name)
+{
+	const Pb__Unit *unit = fleet_unit(fleet, name);
+	static char text[1024];
+	size_t len = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < unit->n_placements; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", i > 0 ? " " : "",
+			unit->placements[i]->machine_id);
+	fleet_unit(fleet, NULL);
+	return text;
+}
+
+uint64_t fleet_epoch(struct fleet *fleet, const char *name)
+{
+	const Pb__Unit *unit = fleet_unit(fleet, name);
+	uint64_t epoch;
+
+	assert_int_equal(unit->n_placements, 1);
+	epoch = unit->placements[0]->epoch;
+	fleet_unit(fleet, NULL);
+	return epoch;
+}
+
+const char *fleet_refusal(struct fleet *fleet, const char *name, const char *machine)
+{
+	static char text[1024];
+	Pb__WhyReply *reply;
+
+	assert_int_equal(core_why(fleet->core, name, fleet->now_ms, 1000, &reply, NULL), FL_OK);
+	snprintf(text, sizeof(text), "no machine %s", machine);
+	for (size_t i = 0; i < reply->n_machines; i++)
+		if (strcmp(reply->machines[i]->machine_id, machine) == 0)
+			snprintf(text, sizeof(text), "%s", reply->machines[i]->reason);
+	core_message_free(&reply->base);
+	return text;
+}

@@ -1,0 +1,70 @@
+/*
+ * A fleet for the core's tests: a core, its store in memory, a clock that the test moves. Each
+ * event goes all the way a daemon would take it: step, writes into the store, effects recorded.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/map.h"
+#include "base/strv.h"
+#include "coordinator/core/core.h"
+
+#define FLEET_LEASE_MS 10000U
+
+struct fleet {
+	struct core *core;
+	struct core_effects effects;
+	struct fl_map *store; /* key → struct core_write */
+	uint64_t now_ms;
+	uint64_t session;
+	Pb__ChangeResult *result; /* of the last change */
+	struct fl_strv machines, units; /* woken since fleet_forget() */
+	struct fl_buf notes; /* "event text\n" since fleet_forget() */
+	size_t n_writes; /* the same */
+};
+
+void fleet_open(struct fleet *fleet);
+void fleet_close(struct fleet *fleet);
+/* A crash: a new core from what the store has. Every agent begins a new session. */
+void fleet_restart(struct fleet *fleet);
+void fleet_forget(struct fleet *fleet);
+
+/* One event, which must succeed. */
+struct core_answer fleet_step(struct fleet *fleet, const struct core_event *event);
+
+/* An agent's first request. @metadata: "key=value key=value". */
+void fleet_join(struct fleet *fleet, const char *machine, const char *metadata);
+/* An agent asks again, with everything on its disk up to @revision. */
+void fleet_ack(struct fleet *fleet, const char *machine, uint64_t revision);
+void fleet_beat(struct fleet *fleet, const char *machine);
+/* Time passes; those named (separated by blanks) send their heartbeats, ticks come when due. */
+void fleet_pass(struct fleet *fleet, uint64_t ms, const char *beating);
+
+/* A unit file that runs, with lines of [X-Fleet] (nullable) behind it. Static memory. */
+const char *unit_text(const char *x_fleet);
+
+/* true: done. The result is in fleet->result. @content is nullable. */
+bool fleet_change(struct fleet *fleet, Pb__Change__Verb verb, const char *name, const char *content,
+	Pb__DesiredState desired, bool replace);
+bool fleet_submit(struct fleet *fleet, const char *name, const char *content);
+/* The next three with lines of [X-Fleet] for a new unit, NULL for one that is there. */
+bool fleet_load(struct fleet *fleet, const char *name, const char *x_fleet);
+bool fleet_start(struct fleet *fleet, const char *name, const char *x_fleet);
+bool fleet_replace(struct fleet *fleet, const char *name, const char *x_fleet);
+bool fleet_unload(struct fleet *fleet, const char *name);
+bool fleet_destroy(struct fleet *fleet, const char *name);
+/* What the last change was refused with, or "". */
+const char *fleet_error(const struct fleet *fleet);
+
+/* A machine says of a unit there: so it is, and all that was asked is done. */
+void fleet_state(
+	struct fleet *fleet, const char *machine, const char *unit, const char *active_state);
+
+/* The unit as people see it, until the next call. It must exist. */
+const Pb__Unit *fleet_unit(struct fleet *fleet, const char *name);
+/* The IDs of its machines, blanks between; "" = nowhere. */
+const char *fleet_where(struct fleet *fleet, const char *name);
+/* Its only placement's epoch. */
+uint64_t fleet_epoch(struct fleet *fleet, const char *name);
+/* What speaks against a unit on a machine; "" = nothing. */
+const char *fleet_refusal(struct fleet *fleet, const char *name, const char *machine);
