@@ -186,7 +186,7 @@ enum fl_code wire_unpack(const uint8_t *data, size_t len, Pb__Envelope **ret_env
 	uint64_t *ret_request_id, struct fl_error *err)
 {
 	FL_CLEANUP(wire_freep) Pb__Envelope *envelope = NULL;
-	ProtobufCMessage *message;
+	ProtobufCMessage *message = NULL;
 
 	if (len > LIMIT_MESSAGE)
 		return FL_FAIL(err, FL_E_TOO_BIG, "the message has %zu bytes, the limit is %u", len,
