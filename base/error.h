@@ -76,9 +76,15 @@ enum fl_code fl_error_set_errno(struct fl_error *err, enum fl_code code, int err
 enum fl_code fl_error_prefix(struct fl_error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-#define FL_FAIL(err, code, ...)         fl_error_set((err), (code), __VA_ARGS__)
+/* The code is the macro's own value, so that the compiler sees that it is not FL_OK. */
+#define FL_FAIL(err, code, ...) \
+	({ \
+		enum fl_code fl_fail_code_ = (code); \
+		(void)fl_error_set((err), fl_fail_code_, __VA_ARGS__); \
+		fl_fail_code_; \
+	})
 #define FL_FAIL_ERRNO(err, errnum, ...) fl_error_set_errno((err), FL_E_IO, (errnum), __VA_ARGS__)
-#define FL_FAIL_NO_MEMORY(err)          fl_error_set((err), FL_E_NO_MEMORY, "out of memory")
+#define FL_FAIL_NO_MEMORY(err)          FL_FAIL((err), FL_E_NO_MEMORY, "out of memory")
 
 /* The only macro that may hide a return. */
 #define FL_TRY(expression) \

@@ -137,7 +137,7 @@ static void describe_failure(const struct nng_tls_engine_conn *conn, char *text,
 	const char *words;
 
 	if (conn->check.why[0] != '\0') {
-		snprintf(text, size, "the peer is refused: %s", conn->check.why);
+		snprintf(text, size, "the peer is refused: %.*s", (int)size - 32, conn->check.why);
 		return;
 	}
 	if (ERR_GET_LIB(error) == ERR_LIB_SSL) {

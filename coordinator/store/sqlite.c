@@ -156,7 +156,7 @@ static enum fl_code check_expectations(
 	const struct store_op *op;
 
 	FL_LIST_FOREACH (op, &batch->ops, node) {
-		uint64_t revision;
+		uint64_t revision = 0;
 
 		if (op->kind != STORE_EXPECT)
 			continue;
