@@ -1,0 +1,469 @@
+/* What an agent is told, and what it says. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "coordinator/core/testing.h"
+#include "proto/wire.h"
+
+static int setup(void **state)
+{
+	static struct fleet fleet;
+
+	fleet_open(&fleet);
+	fleet_join(&fleet, "m1", "");
+	*state = &fleet;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fleet_unit(*state, NULL);
+	fleet_close(*state);
+	return 0;
+}
+
+/* ---- An agent that keeps its assignment as a real one does ------------------------------- */
+
+struct agent {
+	const char *machine;
+	char store_id[32];
+	uint64_t revision;
+	bool resetting;
+	struct fl_map *units; /* name → Pb__Assignment */
+	struct fl_strv seen; /* in this reset */
+	unsigned pages, resets;
+};
+
+static void agent_open(struct agent *agent, const char *machine)
+{
+	*agent = (struct agent){.machine = machine};
+	assert_int_equal(fl_map_new(&agent->units, NULL), FL_OK);
+}
+
+static void agent_drop(struct agent *agent, const char *name)
+{
+	Pb__Assignment *old = fl_map_remove(agent->units, name);
+
+	if (old != NULL)
+		core_message_free(&old->base);
+}
+
+static void agent_close(struct agent *agent)
+{
+	FL_MAP_FOREACH (entry, following, agent->units)
+		core_message_free(&((Pb__Assignment *)fl_map_value(entry))->base);
+	fl_map_free(agent->units);
+	fl_strv_fini(&agent->seen);
+}
+
+static void agent_take(struct agent *agent, Pb__SyncReply *reply)
+{
+	if (reply->reset) {
+		agent->resetting = true;
+		agent->resets++;
+		fl_strv_fini(&agent->seen);
+	}
+	for (size_t i = 0; i < reply->n_removed; i++)
+		agent_drop(agent, reply->removed[i]);
+	for (size_t i = 0; i < reply->n_assignments; i++) {
+		Pb__Assignment *one = FL_TAKE(reply->assignments[i]);
+
+		agent_drop(agent, one->name);
+		assert_int_equal(fl_map_put(agent->units, one->name, one, NULL), FL_OK);
+		assert_int_equal(fl_strv_add(&agent->seen, one->name, NULL), FL_OK);
+	}
+	reply->n_assignments = 0;
+	free(reply->assignments);
+	reply->assignments = NULL;
+	if (agent->resetting && !reply->more) {
+		FL_MAP_FOREACH (entry, following, agent->units)
+			if (!fl_strv_has(&agent->seen, fl_map_key(entry)))
+				agent_drop(agent, fl_map_key(entry));
+		agent->resetting = false;
+	}
+	assert_true(reply->revision >= agent->revision || reply->reset);
+	agent->revision = reply->revision;
+	snprintf(agent->store_id, sizeof(agent->store_id), "%s", reply->store_id);
+	agent->pages++;
+}
+
+/* One request; false: it would be held. */
+static bool agent_ask(struct agent *agent, struct fleet *fleet)
+{
+	Pb__SyncReply *reply;
+
+	fleet_step(fleet, &(struct core_event){.kind = CORE_SYNC,
+				  .sync = {.machine_id = agent->machine,
+					  .session = fleet->session,
+					  .store_id = agent->store_id,
+					  .revision = agent->revision}});
+	assert_int_equal(core_assignment(fleet->core, agent->machine, agent->store_id,
+				 agent->revision, core_revision(fleet->core), &reply, NULL),
+		FL_OK);
+	if (reply == NULL)
+		return false;
+	assert_int_equal(reply->lease_ms, FLEET_LEASE_MS);
+	agent_take(agent, reply);
+	core_message_free(&reply->base);
+	return true;
+}
+
+static void agent_sync(struct agent *agent, struct fleet *fleet)
+{
+	for (int i = 0; i < 1000; i++)
+		if (!agent_ask(agent, fleet))
+			return;
+	fail_msg("the assignment never ends");
+}
+
+static const Pb__Assignment *agent_unit(const struct agent *agent, const char *name)
+{
+	return fl_map_get(agent->units, name);
+}
+
+/* ---- Assignments ------------------------------------------------------------------------- */
+
+static void changes_reach_the_agent_one_by_one(void **state)
+{
+	struct fleet *fleet = *state;
+	struct agent agent;
+
+	agent_open(&agent, "m1");
+	agent_sync(&agent, fleet);
+	assert_int_equal(agent.resets, 1);
+	assert_true(fleet_start(fleet, "a.service", ""));
+	assert_true(fleet_load(fleet, "b.service", ""));
+	assert_true(fl_strv_has(&fleet->machines, "m1"));
+	agent_sync(&agent, fleet);
+	assert_int_equal(fl_map_count(agent.units), 2);
+	assert_int_equal(agent_unit(&agent, "a.service")->desired, PB__DESIRED_STATE__LAUNCHED);
+	assert_int_equal(agent_unit(&agent, "b.service")->desired, PB__DESIRED_STATE__LOADED);
+	assert_int_equal(agent_unit(&agent, "a.service")->content.len, strlen(unit_text(NULL)));
+	assert_string_equal(agent_unit(&agent, "a.service")->tenant, "default");
+	assert_int_equal(agent_unit(&agent, "a.service")->epoch, fleet_epoch(fleet, "a.service"));
+	assert_true(fleet_load(fleet, "a.service", NULL));
+	assert_true(fleet_unload(fleet, "b.service"));
+	agent_sync(&agent, fleet);
+	assert_int_equal(agent_unit(&agent, "a.service")->desired, PB__DESIRED_STATE__LOADED);
+	assert_null(agent_unit(&agent, "b.service"));
+	/* Away and back before the agent asks: one new assignment, no removal. */
+	assert_true(fleet_unload(fleet, "a.service"));
+	assert_true(fleet_start(fleet, "a.service", NULL));
+	agent_sync(&agent, fleet);
+	assert_int_equal(agent_unit(&agent, "a.service")->epoch, fleet_epoch(fleet, "a.service"));
+	assert_true(fleet_destroy(fleet, "a.service"));
+	agent_sync(&agent, fleet);
+	assert_int_equal(fl_map_count(agent.units), 0);
+	assert_int_equal(agent.resets, 1);
+	agent_close(&agent);
+}
+
+/* A removal is told until the agent's disk has it. */
+static void a_removal_is_told_again_until_it_is_acknowledged(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__SyncReply *reply;
+	uint64_t before, revision;
+
+	assert_true(fleet_start(fleet, "a.service", ""));
+	before = core_revision(fleet->core);
+	fleet_ack(fleet, "m1", before);
+	assert_true(fleet_destroy(fleet, "a.service"));
+	revision = core_revision(fleet->core);
+	for (int i = 0; i < 2; i++) {
+		fleet_ack(fleet, "m1", before);
+		assert_int_equal(
+			core_assignment(fleet->core, "m1", "store", before, revision, &reply, NULL),
+			FL_OK);
+		assert_int_equal(reply->n_removed, 1);
+		assert_string_equal(reply->removed[0], "a.service");
+		assert_false(reply->reset);
+		core_message_free(&reply->base);
+	}
+	fleet_ack(fleet, "m1", revision);
+	/* It is forgotten now; who asks from before that has missed it. */
+	assert_int_equal(
+		core_assignment(fleet->core, "m1", "store", before, revision, &reply, NULL), FL_OK);
+	assert_true(reply->reset);
+	core_message_free(&reply->base);
+}
+
+static void what_is_not_durable_is_not_told(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__SyncReply *reply;
+	uint64_t durable;
+
+	assert_true(fleet_start(fleet, "a.service", ""));
+	durable = core_revision(fleet->core);
+	assert_true(fleet_start(fleet, "b.service", ""));
+	assert_int_equal(
+		core_assignment(fleet->core, "m1", "store", durable, durable, &reply, NULL), FL_OK);
+	assert_null(reply);
+	assert_int_equal(core_assignment(fleet->core, "m1", "", 0, durable, &reply, NULL), FL_OK);
+	assert_null(reply); /* a whole without b would make the agent drop it */
+	assert_int_equal(core_assignment(fleet->core, "m1", "store", durable,
+				 core_revision(fleet->core), &reply, NULL),
+		FL_OK);
+	assert_int_equal(reply->n_assignments, 1);
+	assert_string_equal(reply->assignments[0]->name, "b.service");
+	core_message_free(&reply->base);
+	assert_int_equal(
+		core_assignment(fleet->core, "m9", "store", 0, 0, &reply, NULL), FL_E_NOT_FOUND);
+}
+
+static void big_assignments_come_in_pages(void **state)
+{
+	static char big[300000];
+	struct fleet *fleet = *state;
+	struct agent agent;
+	char name[32];
+
+	strcpy(big, unit_text(NULL));
+	for (size_t len = strlen(big); len + 100 < sizeof(big); len += 100) {
+		memset(big + len, 'x', 99);
+		big[len] = '#';
+		big[len + 99] = '\n';
+	}
+	agent_open(&agent, "m1");
+	for (int i = 0; i < 9; i++) {
+		snprintf(name, sizeof(name), "u%d.service", i);
+		assert_true(fleet_change(fleet, PB__CHANGE__VERB__SET, name, big,
+			PB__DESIRED_STATE__LAUNCHED, false));
+	}
+	agent_sync(&agent, fleet);
+	assert_int_equal(fl_map_count(agent.units), 9);
+	assert_true(agent.pages >= 3);
+	assert_int_equal(agent.resets, 1);
+	/* The agent's disk went back in time: it gets all of it again, in pages too. */
+	assert_true(fleet_destroy(fleet, "u0.service"));
+	agent_sync(&agent, fleet);
+	agent.revision = 1;
+	agent_sync(&agent, fleet);
+	assert_int_equal(fl_map_count(agent.units), 8);
+	assert_int_equal(agent.resets, 2);
+	agent_close(&agent);
+}
+
+static void many_small_assignments_come_in_pages(void **state)
+{
+	struct fleet *fleet = *state;
+	struct agent agent;
+	char name[32];
+
+	agent_open(&agent, "m1");
+	for (unsigned i = 0; i < 2 * LIMIT_ASSIGNMENTS + 1; i++) {
+		snprintf(name, sizeof(name), "u%u.service", i);
+		assert_true(fleet_load(fleet, name, ""));
+	}
+	agent_sync(&agent, fleet);
+	assert_int_equal(fl_map_count(agent.units), 2 * LIMIT_ASSIGNMENTS + 1);
+	assert_true(agent.pages >= 3);
+	assert_int_equal(agent.resets, 1);
+	agent_close(&agent);
+}
+
+static void a_new_coordinator_or_store_resets_the_agent(void **state)
+{
+	struct fleet *fleet = *state;
+	struct agent agent;
+	uint64_t epoch;
+
+	agent_open(&agent, "m1");
+	assert_true(fleet_start(fleet, "a.service", ""));
+	assert_true(fleet_start(fleet, "b.service", ""));
+	agent_sync(&agent, fleet);
+	epoch = agent_unit(&agent, "a.service")->epoch;
+	assert_true(fleet_destroy(fleet, "b.service"));
+	fleet_restart(fleet);
+	agent_sync(&agent, fleet);
+	assert_int_equal(agent.resets, 2);
+	assert_int_equal(fl_map_count(agent.units), 1);
+	assert_int_equal(agent_unit(&agent, "a.service")->epoch, epoch);
+	/* A revision from the future, and one of another store. */
+	agent.revision += UINT64_C(1) << 40;
+	agent_sync(&agent, fleet);
+	assert_int_equal(agent.resets, 3);
+	strcpy(agent.store_id, "other");
+	agent_sync(&agent, fleet);
+	assert_int_equal(agent.resets, 4);
+	assert_int_equal(fl_map_count(agent.units), 1);
+	agent_close(&agent);
+}
+
+/* An agent that does not ask for long costs a bounded number of tombstones. */
+static void too_many_removals_become_a_reset(void **state)
+{
+	struct fleet *fleet = *state;
+	struct agent agent;
+	char name[32];
+
+	agent_open(&agent, "m1");
+	assert_true(fleet_start(fleet, "kept.service", ""));
+	agent_sync(&agent, fleet);
+	for (int i = 0; i < 1200; i++) {
+		snprintf(name, sizeof(name), "u%d.service", i);
+		assert_true(fleet_start(fleet, name, ""));
+		assert_true(fleet_destroy(fleet, name));
+	}
+	assert_int_equal(core_unit_count(fleet->core), 1);
+	agent_sync(&agent, fleet);
+	assert_int_equal(agent.resets, 2);
+	assert_int_equal(fl_map_count(agent.units), 1);
+	agent_close(&agent);
+}
+
+/* ---- Reports ----------------------------------------------------------------------------- */
+
+static Pb__UnitState unit_state(const char *name, uint64_t epoch, const char *active)
+{
+	Pb__UnitState unit_state = PB__UNIT_STATE__INIT;
+
+	unit_state.name = (char *)name;
+	unit_state.epoch = epoch;
+	unit_state.load = (char *)"loaded";
+	unit_state.active = (char *)active;
+	unit_state.sub = (char *)"running";
+	return unit_state;
+}
+
+static bool report(struct fleet *fleet, uint64_t session, bool all, bool more, Pb__UnitState *first,
+	Pb__UnitState *second)
+{
+	Pb__ReportRequest request = PB__REPORT_REQUEST__INIT;
+	Pb__UnitState *states[] = {first, second};
+
+	request.machine_id = (char *)"m1";
+	request.session = session;
+	request.all = all;
+	request.more = more;
+	request.n_states = (first != NULL) + (size_t)(second != NULL);
+	request.states = states;
+	return fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT,
+					 .report = {.report = &request, .received_us = 4000}})
+		.want_all;
+}
+
+static const Pb__UnitState *seen(struct fleet *fleet, const char *name)
+{
+	return fleet_unit(fleet, name)->placements[0]->state;
+}
+
+static void a_new_session_is_asked_for_everything(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__UnitState a, b;
+
+	assert_true(fleet_start(fleet, "a.service", ""));
+	assert_true(fleet_start(fleet, "b.service", ""));
+	a = unit_state("a.service", fleet_epoch(fleet, "a.service"), "active");
+	b = unit_state("b.service", fleet_epoch(fleet, "b.service"), "active");
+	assert_true(report(fleet, 7, false, false, &a, NULL));
+	assert_null(seen(fleet, "a.service"));
+	assert_false(report(fleet, 7, true, true, &a, NULL));
+	assert_false(report(fleet, 7, true, false, &b, NULL));
+	assert_string_equal(seen(fleet, "a.service")->active, "active");
+	assert_string_equal(seen(fleet, "b.service")->active, "active");
+	assert_false(report(fleet, 7, false, false, NULL, NULL));
+	/* The agent began again: what it does not mention any more is not known. */
+	assert_true(report(fleet, 8, false, false, NULL, NULL));
+	assert_string_equal(seen(fleet, "b.service")->active, "active");
+	assert_false(report(fleet, 8, true, false, &a, NULL));
+	assert_string_equal(seen(fleet, "a.service")->active, "active");
+	assert_null(seen(fleet, "b.service"));
+	fleet_restart(fleet);
+	assert_true(report(fleet, 8, false, false, NULL, NULL));
+}
+
+static void states_of_others_are_ignored(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__UnitState old, stranger;
+	uint64_t epoch;
+
+	assert_true(fleet_start(fleet, "a.service", ""));
+	epoch = fleet_epoch(fleet, "a.service");
+	assert_true(fleet_unload(fleet, "a.service"));
+	assert_true(fleet_start(fleet, "a.service", NULL));
+	old = unit_state("a.service", epoch, "failed");
+	stranger = unit_state("stranger.service", epoch, "active");
+	assert_false(report(fleet, 7, true, false, &old, &stranger));
+	assert_null(seen(fleet, "a.service"));
+	old.epoch = fleet_epoch(fleet, "a.service");
+	assert_false(report(fleet, 7, false, false, &old, NULL));
+	assert_string_equal(seen(fleet, "a.service")->active, "failed");
+}
+
+static void a_state_is_kept_whole_and_wakes_who_watches(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__UnitState a;
+	uint64_t revision;
+
+	assert_true(fleet_start(fleet, "a.service", ""));
+	a = unit_state("a.service", fleet_epoch(fleet, "a.service"), "activating");
+	a.hash = (char *)"0123456789012345678901234567890123456789";
+	a.result = (char *)"timeout";
+	a.error = (char *)"it did not start in time";
+	a.main_pid = 42;
+	a.job_us = 17;
+	a.since_us = 18;
+	a.desired = PB__DESIRED_STATE__LAUNCHED;
+	fleet_forget(fleet);
+	assert_false(report(fleet, 7, true, false, &a, NULL));
+	assert_true(fl_strv_has(&fleet->units, "a.service"));
+	assert_int_equal(fleet->n_writes, 0);
+	assert_string_equal(seen(fleet, "a.service")->hash, a.hash);
+	assert_string_equal(seen(fleet, "a.service")->result, "timeout");
+	assert_string_equal(seen(fleet, "a.service")->error, "it did not start in time");
+	assert_string_equal(seen(fleet, "a.service")->sub, "running");
+	assert_int_equal(seen(fleet, "a.service")->main_pid, 42);
+	assert_int_equal(seen(fleet, "a.service")->job_us, 17);
+	assert_int_equal(seen(fleet, "a.service")->since_us, 18);
+	assert_int_equal(seen(fleet, "a.service")->desired, PB__DESIRED_STATE__LAUNCHED);
+	/* Not done yet, so no reaction; then the request of 1000 µs is carried out at 4000. */
+	assert_int_equal(seen(fleet, "a.service")->reaction_us, 0);
+	revision = core_unit_revision(fleet->core, "a.service");
+	a.done_revision = fleet_unit(fleet, "a.service")->change_revision;
+	assert_false(report(fleet, 7, false, false, &a, NULL));
+	assert_int_equal(seen(fleet, "a.service")->reaction_us, 3000);
+	assert_true(core_unit_revision(fleet->core, "a.service") > revision);
+	/* The same again changes nothing. */
+	revision = core_unit_revision(fleet->core, "a.service");
+	fleet_forget(fleet);
+	assert_false(report(fleet, 7, false, false, &a, NULL));
+	assert_int_equal(core_unit_revision(fleet->core, "a.service"), revision);
+	assert_int_equal(fleet->units.n, 0);
+	a.sub = (char *)"a word that is longer than any of systemd's, and is cut";
+	a.error = (char *)"";
+	assert_false(report(fleet, 7, false, false, &a, NULL));
+	assert_int_equal(strlen(seen(fleet, "a.service")->sub), 31);
+	assert_string_equal(seen(fleet, "a.service")->error, "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(changes_reach_the_agent_one_by_one),
+		TEST(a_removal_is_told_again_until_it_is_acknowledged),
+		TEST(what_is_not_durable_is_not_told),
+		TEST(big_assignments_come_in_pages),
+		TEST(many_small_assignments_come_in_pages),
+		TEST(a_new_coordinator_or_store_resets_the_agent),
+		TEST(too_many_removals_become_a_reset),
+		TEST(a_new_session_is_asked_for_everything),
+		TEST(states_of_others_are_ignored),
+		TEST(a_state_is_kept_whole_and_wakes_who_watches),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
