@@ -46,18 +46,20 @@ class Flota:
 	"""A coordinator with its CA, and what it takes to join hosts to it.
 
 	`data`: the coordinator's directory; by default in memory, with the fleet's other files.
-	`options`: the coordinator's, on its command line.
+	`options`: lines of its configuration.
 	"""
 
 	def __init__(self, fleet, data=None, options=()):
 		self.fleet = fleet
 		self.data = Path(data or fleet.dir / "coordinator")
-		self.options = options
 		self.socket = fleet.dir / "coordinator.sock"
 		self.endpoint = f"ipc://{self.socket}"
 		self.coordinator = None
 		fleet.outside(fleet.dir / "units").mkdir()
 		self.init(self.data)
+		self.config = fleet.dir / "coordinator.conf"
+		fleet.outside(self.config).write_text("\n".join(["[Coordinator]", f"Listen={ENDPOINT}",
+			f"Listen={self.endpoint}", f"DataDirectory={self.data}", *options, ""]))
 		self.boot()
 
 	def init(self, data):
@@ -69,9 +71,8 @@ class Flota:
 	def boot(self):
 		"""Starts the coordinator and waits until it answers."""
 		with open(self.fleet.outside(self.fleet.dir / "coordinator.log"), "a", encoding="utf-8") as log:
-			self.coordinator = self.fleet.popen(BIN / "flota-coordinator", "--config=/dev/null",
-				f"--data-directory={self.data}", f"--listen={ENDPOINT}", f"--listen={self.endpoint}",
-				*self.options, stdout=log, stderr=subprocess.STDOUT)
+			self.coordinator = self.fleet.popen(BIN / "flota-coordinator", "--config", self.config,
+				stdout=log, stderr=subprocess.STDOUT)
 		wait_until(self._answers, "the coordinator to answer")
 
 	def _answers(self):

@@ -67,6 +67,11 @@ def wait_until(condition, what, timeout=TIMEOUT):
 		time.sleep(0.02)
 
 
+def fleet_groups(keeper_pid):
+	"""The control groups that a fleet has, seen from outside."""
+	return list(Path("/sys/fs/cgroup").glob(f"**/flota-lab-{keeper_pid}*"))
+
+
 def _children(pid):
 	return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -19,7 +19,7 @@ LEASE = 5
 @pytest.fixture(scope="module")
 def flota():
 	with Fleet() as fleet:
-		flota = Flota(fleet, options=[f"--lease={LEASE}s"])
+		flota = Flota(fleet, options=[f"Lease={LEASE}s"])
 		for name in "n1", "n2", "n3":
 			flota.host(name, metadata=f"host={name}")
 		flota.ready()

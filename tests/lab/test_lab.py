@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import GATEWAY, HERE, NEST, Fleet, LabError, wait_until
+from lab import GATEWAY, HERE, NEST, Fleet, LabError, fleet_groups, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +144,6 @@ def processes_in(wanted):
 		except OSError: # it just ended
 			pass
 	return found
-
-
-def fleet_groups(keeper):
-	return list(Path("/sys/fs/cgroup").glob(f"*/flota-lab-{keeper}*"))
 
 
 @pytest.mark.parametrize("victim", ["owner", "gateway", "keeper"])
