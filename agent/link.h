@@ -1,0 +1,65 @@
+/*
+ * The agent's side of the connection to the coordinator: one long poll that brings changes, and
+ * reports that carry states and are the heartbeat. It knows messages and deadlines; what they mean
+ * is agent.c's. Without a coordinator it tries for ever.
+ *
+ * All on the loop thread; handlers are called from the loop.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "agent/calls.h"
+#include "base/error.h"
+#include "base/strv.h"
+#include "proto/flota.pb-c.h"
+#include "transport/tls.h"
+
+struct link;
+
+struct link_config {
+	const struct fl_strv *urls; /* one after the other until one answers */
+	struct tls_credentials *credentials;
+	const char *machine_id;
+};
+
+/* What a reply means for the next request. */
+enum link_next {
+	LINK_ASK, /* ask on at once */
+	LINK_HOLD, /* not before link_resume() */
+	LINK_PAUSE, /* after half a minute */
+};
+
+struct link_handlers {
+	/* Fills store_id, revision and, with @with_info, info; borrowed until the next turn. */
+	void (*request)(Pb__SyncRequest *request, bool with_info, void *userdata);
+	enum link_next (*reply)(const Pb__SyncReply *reply, void *userdata);
+	/* The next report's states; @begin_all: all of them count as changed from now on. Returns
+	 * how many of the @max were filled; borrowed as above. */
+	size_t (*states)(
+		bool begin_all, Pb__UnitState *states, size_t max, bool *ret_more, void *userdata);
+	/* Fills revision and capacity of a report; false: nothing may be reported now. */
+	bool (*report)(Pb__ReportRequest *report, void *userdata);
+};
+
+enum fl_code link_open(struct link **ret_link, uv_loop_t *loop, const struct link_config *config,
+	const struct link_handlers *handlers, void *userdata, struct fl_error *err) FL_MUST_CHECK;
+
+/* Whatever is under way is given up (output of calls ends with FL_E_CANCELED). @closed comes from
+ * the loop. */
+void link_close(struct link *link, void (*closed)(void *userdata), void *userdata);
+
+/* After LINK_HOLD. */
+void link_resume(struct link *link);
+
+/* There are states to report. */
+void link_report(struct link *link);
+
+/* The machine's facts have changed: they go with the next request. */
+void link_info_changed(struct link *link);
+
+/* Output of a call: see calls.h. */
+enum fl_code link_send_output(struct link *link, Pb__CallOutputRequest *output, calls_sent sent,
+	void *call, struct fl_error *err) FL_MUST_CHECK;

@@ -1,0 +1,162 @@
+/* flota-agent: runs on each machine of a fleet what the coordinator places there. */
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "agent/agent.h"
+#include "agent/config.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/notify.h"
+
+struct daemon {
+	uv_loop_t loop;
+	uv_signal_t term, interrupt;
+	uv_timer_t watchdog;
+	struct agent *agent;
+};
+
+static void on_agent_closed(void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	uv_close((uv_handle_t *)&daemon->term, NULL);
+	uv_close((uv_handle_t *)&daemon->interrupt, NULL);
+	uv_close((uv_handle_t *)&daemon->watchdog, NULL);
+}
+
+static void stop(struct daemon *daemon)
+{
+	if (daemon->agent != NULL)
+		agent_close(FL_TAKE(daemon->agent), on_agent_closed, daemon);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	fl_log(FL_INFO, "agent.end", "signal=%s", sigabbrev_np(number));
+	fl_notify("STOPPING=1");
+	stop(handle->data);
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+	(void)timer;
+	fl_notify("WATCHDOG=1");
+}
+
+/* sd_watchdog_enabled(3): twice in each period. */
+static void start_watchdog(struct daemon *daemon)
+{
+	const char *period = getenv("WATCHDOG_USEC");
+	uint64_t ms = period != NULL ? strtoull(period, NULL, 10) / 2000U : 0;
+
+	if (ms > 0)
+		(void)uv_timer_start(&daemon->watchdog, on_watchdog, ms, ms);
+}
+
+/* One arena, small blocks: the agent is to be a few megabytes on every host. */
+static void keep_small(void)
+{
+	(void)mallopt(M_ARENA_MAX, 1);
+	(void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	/* The one worker writes files. */
+	(void)setenv("UV_THREADPOOL_SIZE", "1", 1);
+}
+
+static enum fl_code run(const struct config *config, struct fl_error *err)
+{
+	struct daemon daemon = {.agent = NULL};
+	enum fl_level level;
+	enum fl_code code;
+
+	if (!fl_log_level_from_name(config->log_level, &level))
+		return FL_FAIL(err, FL_E_USAGE,
+			"LogLevel=%s is none of error, warning, notice, info, debug",
+			config->log_level);
+	fl_log_set_level(level);
+	keep_small();
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (uv_loop_init(&daemon.loop) != 0)
+		return FL_FAIL(err, FL_E_INTERNAL, "no event loop");
+	(void)uv_signal_init(&daemon.loop, &daemon.term);
+	(void)uv_signal_init(&daemon.loop, &daemon.interrupt);
+	(void)uv_timer_init(&daemon.loop, &daemon.watchdog);
+	daemon.term.data = daemon.interrupt.data = &daemon;
+	(void)uv_signal_start(&daemon.term, on_signal, SIGTERM);
+	(void)uv_signal_start(&daemon.interrupt, on_signal, SIGINT);
+	start_watchdog(&daemon);
+	code = agent_open(&daemon.agent, &daemon.loop, config, err);
+	if (code != FL_OK && daemon.agent == NULL)
+		on_agent_closed(&daemon);
+	else if (code != FL_OK)
+		stop(&daemon);
+	else
+		fl_notify("READY=1");
+	(void)uv_run(&daemon.loop, UV_RUN_DEFAULT);
+	fl_assert(uv_loop_close(&daemon.loop) == 0);
+	return code;
+}
+
+static void print_help(void)
+{
+	puts("flota-agent [OPTION...] [VERB]\n\n"
+	     "Runs on each machine of a fleet what the coordinator places there.\n\nVerbs:\n"
+	     "  run     Be the agent; also without a verb.\n"
+	     "  adopt   Let the agent follow a coordinator that does not know this machine's\n"
+	     "          units: those that it does not assign again are stopped and removed.\n\n"
+	     "Options:");
+	config_help(stdout);
+}
+
+static void print_man(void)
+{
+	puts(".TH FLOTA\\-AGENT 8 \"\" \"flota " FLOTA_VERSION "\"\n"
+	     ".SH NAME\nflota\\-agent \\- runs what a fleet's coordinator places on this machine\n"
+	     ".SH SYNOPSIS\n.B flota\\-agent\n[OPTION...] [VERB]\n"
+	     ".SH CONFIGURATION\nKeys of the section [Agent] in " CONFIG_FILE ":");
+	config_man(stdout);
+	puts(".SH SIGNALS\nSIGTERM and SIGINT end it. Running units are not touched.");
+}
+
+static enum fl_code run_verb(const struct config *config, const char *verb, struct fl_error *err)
+{
+	if (strcmp(verb, "run") == 0)
+		return run(config, err);
+	if (strcmp(verb, "adopt") == 0)
+		return agent_adopt(config, err);
+	if (strcmp(verb, "man") == 0) {
+		print_man();
+		return FL_OK;
+	}
+	return FL_FAIL(err, FL_E_USAGE, "unknown verb \"%s\"; see flota-agent --help", verb);
+}
+
+int main(int argc, char **argv)
+{
+	FL_CLEANUP(config_fini) struct config config = {.file = NULL};
+	struct fl_error err = {.code = FL_OK};
+	int first = argc;
+
+	fl_log_init("flota-agent");
+	if (config_read(argc, argv, &config, &first, &err) == FL_OK) {
+		if (config.help)
+			print_help();
+		else if (config.version)
+			puts("flota-agent " FLOTA_VERSION);
+		else if (config.dump_config)
+			config_dump(&config, stdout);
+		else if (argc > first + 1)
+			fl_error_set(
+				&err, FL_E_USAGE, "one verb at a time: \"%s\"", argv[first + 1]);
+		else
+			(void)!run_verb(&config, first < argc ? argv[first] : "run", &err);
+	}
+	if (err.code == FL_OK)
+		return 0;
+	fprintf(stderr, "flota-agent: %s\n", fl_error_text(&err));
+	return fl_code_exit(err.code);
+}
