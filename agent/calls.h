@@ -40,7 +40,7 @@ void calls_order(struct calls *calls, const Pb__CallOrder *order);
  * FL_E_INVALID says what cannot be asked for. */
 struct calls_command {
 	const char *argv[CALLS_ARGS_MAX]; /* followed by a NULL */
-	char lines[16];
+	char lines[24];
 	char unit[300];
 };
 enum fl_code calls_command(const Pb__CallOrder *order, struct calls_command *ret_command,
