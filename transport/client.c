@@ -131,7 +131,8 @@ static void on_timer(uv_timer_t *timer);
 
 static void call_free(struct transport_call *call)
 {
-	if (call->context_open)
+	/* A socket that is being closed takes its contexts along. */
+	if (call->context_open && call->client->fsm.state != CLIENT_CLOSING)
 		(void)nng_ctx_close(call->context);
 	nng_aio_free(call->aio);
 	free(call);
