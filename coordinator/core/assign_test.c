@@ -29,106 +29,12 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- An agent that keeps its assignment as a real one does ------------------------------- */
-
-struct agent {
-	const char *machine;
-	char store_id[32];
-	uint64_t revision;
-	bool resetting;
-	struct fl_map *units; /* name → Pb__Assignment */
-	struct fl_strv seen; /* in this reset */
-	unsigned pages, resets;
-};
-
-static void agent_open(struct agent *agent, const char *machine)
-{
-	*agent = (struct agent){.machine = machine};
-	assert_int_equal(fl_map_new(&agent->units, NULL), FL_OK);
-}
-
-static void agent_drop(struct agent *agent, const char *name)
-{
-	Pb__Assignment *old = fl_map_remove(agent->units, name);
-
-	if (old != NULL)
-		core_message_free(&old->base);
-}
-
-static void agent_close(struct agent *agent)
-{
-	FL_MAP_FOREACH (entry, following, agent->units)
-		core_message_free(&((Pb__Assignment *)fl_map_value(entry))->base);
-	fl_map_free(agent->units);
-	fl_strv_fini(&agent->seen);
-}
-
-static void agent_take(struct agent *agent, Pb__SyncReply *reply)
-{
-	if (reply->reset) {
-		agent->resetting = true;
-		agent->resets++;
-		fl_strv_fini(&agent->seen);
-	}
-	for (size_t i = 0; i < reply->n_removed; i++)
-		agent_drop(agent, reply->removed[i]);
-	for (size_t i = 0; i < reply->n_assignments; i++) {
-		Pb__Assignment *one = FL_TAKE(reply->assignments[i]);
-
-		agent_drop(agent, one->name);
-		assert_int_equal(fl_map_put(agent->units, one->name, one, NULL), FL_OK);
-		assert_int_equal(fl_strv_add(&agent->seen, one->name, NULL), FL_OK);
-	}
-	reply->n_assignments = 0;
-	free(reply->assignments);
-	reply->assignments = NULL;
-	if (agent->resetting && !reply->more) {
-		FL_MAP_FOREACH (entry, following, agent->units)
-			if (!fl_strv_has(&agent->seen, fl_map_key(entry)))
-				agent_drop(agent, fl_map_key(entry));
-		agent->resetting = false;
-	}
-	assert_true(reply->revision >= agent->revision || reply->reset);
-	agent->revision = reply->revision;
-	snprintf(agent->store_id, sizeof(agent->store_id), "%s", reply->store_id);
-	agent->pages++;
-}
-
-/* One request; false: it would be held. */
-static bool agent_ask(struct agent *agent, struct fleet *fleet)
-{
-	Pb__SyncReply *reply;
-
-	fleet_step(fleet, &(struct core_event){.kind = CORE_SYNC,
-				  .sync = {.machine_id = agent->machine,
-					  .session = fleet->session,
-					  .store_id = agent->store_id,
-					  .revision = agent->revision}});
-	assert_int_equal(core_assignment(fleet->core, agent->machine, agent->store_id,
-				 agent->revision, core_revision(fleet->core), &reply, NULL),
-		FL_OK);
-	if (reply == NULL)
-		return false;
-	assert_int_equal(reply->lease_ms, FLEET_LEASE_MS);
-	agent_take(agent, reply);
-	core_message_free(&reply->base);
-	return true;
-}
-
-static void agent_sync(struct agent *agent, struct fleet *fleet)
-{
-	for (int i = 0; i < 1000; i++)
-		if (!agent_ask(agent, fleet))
-			return;
-	fail_msg("the assignment never ends");
-}
+/* ---- Assignments ------------------------------------------------------------------------- */
 
 static const Pb__Assignment *agent_unit(const struct agent *agent, const char *name)
 {
 	return fl_map_get(agent->units, name);
 }
-
-/* ---- Assignments ------------------------------------------------------------------------- */
 
 static void changes_reach_the_agent_one_by_one(void **state)
 {

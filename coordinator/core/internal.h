@@ -246,6 +246,7 @@ RB_PROTOTYPE(global_tree, unit, global, unit_compare)
 RB_PROTOTYPE(machine_tree, machine, by_id, machine_compare)
 RB_PROTOTYPE(placement_tree, placement, by_name, placement_compare)
 RB_PROTOTYPE(load_tree, load_node, link, load_compare)
+RB_PROTOTYPE(pool_tree, pool, link, pool_compare)
 
 static inline bool machine_is_up(const struct machine *machine)
 {

@@ -28,7 +28,6 @@ static int pool_compare(const struct pool *a, const struct pool *b)
 
 RB_GENERATE(machine_tree, machine, by_id, machine_compare)
 RB_GENERATE(load_tree, load_node, link, load_compare)
-RB_PROTOTYPE(pool_tree, pool, link, pool_compare)
 RB_GENERATE(pool_tree, pool, link, pool_compare)
 
 struct machine *machine_find(const struct core *core, const char *id)

@@ -32,6 +32,15 @@ static void leave_list(struct core *core, struct unit *unit)
 	fl_list_remove(&unit->waiting);
 }
 
+static void add_refusals(struct core *core, struct unit *unit, unsigned refused_for)
+{
+	bool before = (unit->refused_for & REFUSED_BY_UNITS) != 0;
+
+	unit->refused_for |= refused_for;
+	if (!before && (refused_for & REFUSED_BY_UNITS) != 0)
+		core->n_conflict_waiting++;
+}
+
 void settle_activate(struct core *core, struct unit *unit)
 {
 	if (unit->body.rules.global) {
@@ -123,7 +132,8 @@ static void retry_later(struct core *core)
 
 /* ---- Decisions --------------------------------------------------------------------------- */
 
-/* In name order: whether one may be here depends only on those before it. */
+/* In name order: whether one may be here depends only on those before it. While loading, the
+ * placements that are stored stand until their machine is heard of. */
 static void decide_globals_of(struct core *core, struct machine *machine)
 {
 	struct unit *unit;
@@ -142,8 +152,8 @@ static void decide_globals_of(struct core *core, struct machine *machine)
 			placement_remove(core, placement);
 		} else if (!placement_make(core, unit, machine, unit->epoch)) {
 			retry_later(core);
-		} else if (unit->body.rules.conflicts.n > 0 ||
-			   !fl_list_empty(&machine->conflictors)) {
+		} else if (core->loaded && (unit->body.rules.conflicts.n > 0 ||
+						   !fl_list_empty(&machine->conflictors))) {
 			settle_recheck_machine(core, machine);
 		}
 	}
@@ -166,8 +176,7 @@ static void decide_recheck(struct core *core, struct unit *unit)
 		return;
 	machine = unit->placed->machine;
 	/* Its data are there: it waits, and is asked again when the machine is back. */
-	if (machine->fsm.state == MACHINE_LOST &&
-		unit->body.rules.on_machine_loss == UNIT_LOSS_WAIT)
+	if (!machine_is_up(machine) && unit->body.rules.on_machine_loss == UNIT_LOSS_WAIT)
 		return;
 	if (place_check_stay(unit, machine, &why) == REFUSAL_NONE)
 		return;
@@ -217,9 +226,7 @@ static void decide_place(struct core *core, struct unit *unit)
 		refused_for = 1U << REFUSAL_MEMORY;
 		retry_later(core);
 	}
-	unit->refused_for = refused_for;
-	if ((refused_for & REFUSED_BY_UNITS) != 0)
-		core->n_conflict_waiting++;
+	add_refusals(core, unit, refused_for);
 	fl_list_append(&core->waiting, &unit->waiting);
 	mark_unit_changed(core, unit);
 }
@@ -231,12 +238,17 @@ static void decide_helped(struct core *core)
 
 	if (only->helped.next != &core->helped)
 		only = NULL; /* more than one */
-
 	FL_LIST_FOREACH_SAFE (unit, &core->waiting, waiting, following) {
+		enum refusal refusal = REFUSAL_NONE;
+
 		if (!core->help_all && (unit->refused_for & REFUSED_BY_UNITS) == 0)
 			continue;
-		if (only == NULL || place_check(unit, only, core->now_ms, NULL) == REFUSAL_NONE)
+		if (only != NULL)
+			refusal = place_check(unit, only, core->now_ms, NULL);
+		if (refusal == REFUSAL_NONE)
 			settle_activate(core, unit);
+		else
+			add_refusals(core, unit, 1U << refusal);
 	}
 	while (fl_list_pop(&core->helped) != NULL)
 		;

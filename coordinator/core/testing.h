@@ -68,3 +68,21 @@ const char *fleet_where(struct fleet *fleet, const char *name);
 uint64_t fleet_epoch(struct fleet *fleet, const char *name);
 /* What speaks against a unit on a machine; "" = nothing. */
 const char *fleet_refusal(struct fleet *fleet, const char *name, const char *machine);
+
+/* An agent that keeps its assignment as a real one does. */
+struct agent {
+	const char *machine; /* borrowed */
+	char store_id[32];
+	uint64_t revision;
+	bool resetting;
+	struct fl_map *units; /* name → Pb__Assignment */
+	struct fl_strv seen; /* in this reset */
+	unsigned pages, resets;
+};
+
+void agent_open(struct agent *agent, const char *machine);
+void agent_close(struct agent *agent);
+/* One request; false: it would be held. */
+bool agent_ask(struct agent *agent, struct fleet *fleet);
+/* Asks until it is. */
+void agent_sync(struct agent *agent, struct fleet *fleet);

@@ -108,7 +108,8 @@ void unit_wake_followers(struct core *core, const struct unit *unit)
 	struct leader *leader = leader_find(core, unit->name);
 	struct follow *follow;
 
-	if (leader == NULL)
+	/* While loading, followers have their own stored places. */
+	if (leader == NULL || !core->loaded)
 		return;
 	FL_LIST_FOREACH (follow, &leader->follows, link) {
 		if (follow->unit->placed != NULL)
