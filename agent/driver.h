@@ -44,6 +44,7 @@ struct driver_definition {
 
 /* What the host says of a unit, in systemd's words (org.freedesktop.systemd1(5)). */
 struct driver_state {
+	/* `load` is "" while it is not known; it is soon after INSTALL, START or a restart. */
 	char load[24], active[24], sub[40];
 	uint32_t main_pid;
 	uint64_t since_us; /* wall clock of the last change of active; 0 = never */

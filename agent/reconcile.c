@@ -291,7 +291,10 @@ static void settle(struct unit *unit)
 	}
 	unit->backoff_ms = 0;
 	fl_fsm_move(&unit->fsm, UNIT_SETTLED, "nothing is missing");
-	carried_out(unit);
+	/* Of a file that nothing was done with yet the host says a moment later whether it can be
+	 * loaded: on_state(). */
+	if (state_of(unit)->load[0] != '\0')
+		carried_out(unit);
 }
 
 static void begin(struct unit *unit, enum plan next)
@@ -427,7 +430,10 @@ static void on_state(void *userdata)
 	/* What went wrong with its start is over when it runs after all (Restart=, by hand). */
 	if (unit->fsm.state == UNIT_SETTLED && unit->error != NULL && is_running(unit))
 		set_error(unit, NULL);
-	changed(unit);
+	if (unit->fsm.state == UNIT_SETTLED && unit->done_revision != unit->revision)
+		carried_out(unit);
+	else
+		changed(unit);
 }
 
 static void look_in_place(struct unit *unit)

@@ -47,6 +47,8 @@ static void end_call(struct connection *connection, uint64_t call_id)
 
 static enum fl_code write_out(const ProtobufCBinaryData *data, struct fl_error *err)
 {
+	if (data->len == 0)
+		return FL_OK; /* fwrite(3) wants a pointer even then */
 	if (fwrite(data->data, 1, data->len, stdout) != data->len || fflush(stdout) != 0)
 		return FL_FAIL(err, FL_E_IO, "standard output: %s", strerrordesc_np(errno));
 	return FL_OK;

@@ -17,15 +17,17 @@
 #include "unitfiles/file.h"
 #include "unitfiles/name.h"
 
-#define LOG_MAX    (64U << 20)
-#define DROP_IN    "50-flota.conf"
-#define OPERATOR   "default"
-#define PATH_BYTES 4096
+#define LOG_MAX       (64U << 20)
+#define LOG_LINES_MIN 1000
+#define DROP_IN       "50-flota.conf"
+#define OPERATOR      "default"
+#define PATH_BYTES    4096
 
 struct files {
 	char *unit_directory;
 	char *log_path;
 	int log_fd;
+	size_t log_lines;
 	struct fl_map *owned; /* the values are only there: `owned` itself */
 	struct fl_strv search_path;
 };
@@ -68,6 +70,8 @@ static enum fl_code log_begin(struct files *files, struct fl_error *err)
 	if (!fl_buf_ok(&buf))
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(fl_file_write(files->log_path, fl_buf_str(&buf), buf.len, 0600, false, err));
+	fl_closep(&files->log_fd);
+	files->log_lines = fl_map_count(files->owned);
 	files->log_fd = open(files->log_path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (files->log_fd < 0)
 		return FL_FAIL_ERRNO(err, errno, "%s", files->log_path);
@@ -86,7 +90,16 @@ static enum fl_code log_append(
 	n = write(files->log_fd, line, (size_t)len);
 	if (n != len)
 		return FL_FAIL_ERRNO(err, n < 0 ? errno : ENOSPC, "%s", files->log_path);
+	files->log_lines++;
 	return FL_OK;
+}
+
+/* Most of the log is about files that are no longer there. */
+static enum fl_code log_shorten(struct files *files, struct fl_error *err)
+{
+	if (files->log_lines < LOG_LINES_MIN || files->log_lines < 4 * fl_map_count(files->owned))
+		return FL_OK;
+	return log_begin(files, err);
 }
 
 enum fl_code files_new(struct files **ret_files, const char *unit_directory,
@@ -402,5 +415,5 @@ enum fl_code files_remove(struct files *files, const char *name, struct fl_error
 	files_touch(files);
 	FL_TRY(log_append(files, '-', name, err));
 	(void)fl_map_remove(files->owned, name);
-	return FL_OK;
+	return log_shorten(files, err);
 }

@@ -72,6 +72,7 @@ struct systemd {
 	struct files *files;
 	struct fl_map *units; /* by name */
 	bool ready;
+	bool reloading; /* systemd reads all units anew */
 	unsigned asked; /* answers that are missing before it is ready */
 	char version[64];
 
@@ -80,9 +81,9 @@ struct systemd {
 	unsigned n_young; /* of active, without the slow ones */
 	uv_timer_t check; /* while there are active ones */
 	uv_timer_t reload; /* runs from the first that needs one */
-	bool reloading;
+	bool reload_called;
 	uv_idle_t ender; /* while there are ended ones */
-	struct fl_strv installed; /* names, while outcomes are told */
+	struct fl_strv unloaded; /* whose LoadState is not known, while outcomes are told */
 
 	unsigned closing; /* handles whose close is under way */
 	void (*closed)(void *userdata);

@@ -99,19 +99,19 @@ static void deliver(struct systemd *systemd)
 
 		memcpy(result, unit->outcome.result, sizeof(result));
 		fl_fsm_move(&unit->fsm, STEP_IDLE, "told");
-		/* A new file that nothing is done with yet: can systemd load it? */
-		if (unit->verb == DRIVER_INSTALL && outcome.code == FL_OK &&
+		/* No signal told of it (a new file, a start that its Condition...= refused). */
+		if (unit->verb != DRIVER_REMOVE && outcome.code == FL_OK &&
 			unit->state.load[0] == '\0')
-			(void)!fl_strv_add(&systemd->installed, unit->name, NULL);
+			(void)!fl_strv_add(&systemd->unloaded, unit->name, NULL);
 		systemd->handlers->step_done(&outcome, unit->userdata);
 	}
-	for (size_t i = 0; i < systemd->installed.n; i++) {
-		struct systemd_unit *unit = fl_map_get(systemd->units, systemd->installed.items[i]);
+	for (size_t i = 0; i < systemd->unloaded.n; i++) {
+		struct systemd_unit *unit = fl_map_get(systemd->units, systemd->unloaded.items[i]);
 
 		if (unit != NULL && unit->fsm.state == STEP_IDLE)
 			systemd_unit_query(unit);
 	}
-	fl_strv_fini(&systemd->installed);
+	fl_strv_fini(&systemd->unloaded);
 }
 
 static void on_ender(uv_idle_t *ender)
@@ -147,7 +147,7 @@ static void on_reloaded(
 	struct systemd_unit *unit, *following;
 
 	(void)reply;
-	systemd->reloading = false;
+	systemd->reload_called = false;
 	FL_LIST_FOREACH_SAFE (unit, &systemd->active, link, following) {
 		/* Those that came to RELOADING meanwhile have no begin yet: `checked_ms` is 0. */
 		if (unit->fsm.state != STEP_RELOADING || unit->checked_ms == 0)
@@ -180,7 +180,7 @@ static void on_reload_timer(uv_timer_t *timer)
 	if (n == 0)
 		return;
 	fl_log(FL_INFO, "systemd.reload", "units=%u", n);
-	systemd->reloading = true;
+	systemd->reload_called = true;
 	if (bus_call(systemd->bus, BUS_MANAGER_PATH, BUS_MANAGER, "Reload", RELOAD_MS, on_reloaded,
 		    systemd, NULL, &err, "") != FL_OK)
 		on_reloaded(err.code, NULL, &err, systemd);
@@ -192,7 +192,7 @@ static void want_reload(struct systemd_unit *unit)
 
 	fl_fsm_move(&unit->fsm, STEP_RELOADING, "systemd holds the old file");
 	unit->checked_ms = 0;
-	if (!systemd->reloading && !uv_is_active((uv_handle_t *)&systemd->reload))
+	if (!systemd->reload_called && !uv_is_active((uv_handle_t *)&systemd->reload))
 		(void)uv_timer_start(&systemd->reload, on_reload_timer, RELOAD_GATHER_MS, 0);
 }
 
@@ -567,7 +567,7 @@ void steps_lost(struct systemd *systemd)
 	struct systemd_unit *unit, *following;
 
 	(void)uv_timer_stop(&systemd->reload);
-	systemd->reloading = false;
+	systemd->reload_called = false;
 	fl_list_splice(&systemd->active, &systemd->queued);
 	FL_LIST_FOREACH_SAFE (unit, &systemd->active, link, following) {
 		detach(unit);

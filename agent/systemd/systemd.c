@@ -46,6 +46,8 @@ static const char *kind_interface(const char *name)
 	return NULL;
 }
 
+static void ask_states(struct systemd *systemd);
+
 /* ---- States ------------------------------------------------------------------------------- */
 
 void systemd_unit_properties(const struct systemd_unit *unit, struct properties *ret_properties)
@@ -192,11 +194,20 @@ static void on_properties_changed(struct systemd *systemd, sd_bus_message *messa
 		systemd_unit_apply(unit, &properties);
 }
 
+/* systemd forgets all units and reads them anew, which looks as if each of them were gone. */
+static void on_reloading(struct systemd *systemd, bool reloading)
+{
+	systemd->reloading = reloading;
+	if (!reloading)
+		ask_states(systemd);
+}
+
 static void on_signal(sd_bus_message *message, void *userdata)
 {
 	struct systemd *systemd = userdata;
 	const char *name, *path, *result;
 	struct systemd_unit *unit;
+	int reloading;
 	uint32_t job;
 
 	if (libsystemd.bus_message_is_signal(message, BUS_PROPERTIES, "PropertiesChanged") > 0) {
@@ -206,8 +217,12 @@ static void on_signal(sd_bus_message *message, void *userdata)
 				0 &&
 			(unit = unit_find(systemd, name)) != NULL)
 			steps_job_removed(unit, job, result);
+	} else if (libsystemd.bus_message_is_signal(message, BUS_MANAGER, "Reloading") > 0) {
+		if (libsystemd.bus_message_read(message, "b", &reloading) >= 0)
+			on_reloading(systemd, reloading != 0);
 	} else if (libsystemd.bus_message_is_signal(message, BUS_MANAGER, "UnitRemoved") > 0) {
-		if (libsystemd.bus_message_read(message, "so", &name, &path) >= 0 &&
+		if (!systemd->reloading &&
+			libsystemd.bus_message_read(message, "so", &name, &path) >= 0 &&
 			(unit = unit_find(systemd, name)) != NULL)
 			apply_unknown(unit);
 	}
@@ -219,7 +234,7 @@ static void answered(struct systemd *systemd, enum fl_code code, const struct fl
 {
 	if (code != FL_OK && code != FL_E_UNAVAILABLE)
 		fl_log(FL_WARNING, "systemd.ask", "error=%s", fl_error_text(err));
-	if (--systemd->asked > 0 || code == FL_E_UNAVAILABLE || !bus_is_up(systemd->bus))
+	if (--systemd->asked > 0 || code == FL_E_UNAVAILABLE || systemd->ready)
 		return;
 	systemd->ready = true;
 	systemd->handlers->ready(true, systemd->userdata);
@@ -318,6 +333,7 @@ static void on_up(void *userdata)
 	struct systemd *systemd = userdata;
 
 	systemd->asked = 0;
+	systemd->reloading = false;
 	ask(systemd, "Version", on_version);
 	ask(systemd, "UnitPath", on_unit_path);
 	ask_states(systemd);
