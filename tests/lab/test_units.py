@@ -1,6 +1,5 @@
 """What flotactl does to a unit is what the host's systemd says of it."""
 
-import json
 import re
 import subprocess
 
@@ -176,7 +175,7 @@ def test_file_comes_back_byte_for_byte(clean, n1):
 
 # --- units that fail or end -----------------------------------------------------------------------
 def test_start_that_fails_says_systemds_reason(clean, n1):
-	text = service(fleet=ON_N1).replace("/bin/sh", "/no/such/program")
+	text = service("Type=exec", fleet=ON_N1).replace("/bin/sh", "/no/such/program")
 	error = clean.refused("start", clean.write("bad.service", text))
 	assert where_text(n1) in error and "203/EXEC" in error
 	assert n1.show("bad.service", "ActiveState")["ActiveState"] == "failed"
@@ -185,7 +184,7 @@ def test_start_that_fails_says_systemds_reason(clean, n1):
 def test_file_that_systemd_refuses(clean, n1):
 	text = service("Type=oneshot", "Restart=always", fleet=ON_N1)
 	error = clean.refused("start", clean.write("bad.service", text))
-	assert "bad.service" in error and "systemd" in error
+	assert "bad.service has a bad unit file setting" in error
 	assert n1.show("bad.service", "LoadState")["LoadState"] == "bad-setting"
 
 
@@ -196,8 +195,8 @@ FRAGILE = service("ExecStartPre=/usr/bin/test -e /run/good", fleet=ON_N1)
 @pytest.mark.parametrize("verb", ["start", "restart"])
 def test_failed_unit_can_be_started_again(clean, n1, verb):
 	error = clean.refused("start", clean.write("fragile.service", FRAGILE))
-	assert "exit status 1" in error
-	assert "exit status 1" in clean.refused(verb, "fragile.service")
+	assert "one of its commands ended with an error" in error
+	assert "ended with an error" in clean.refused(verb, "fragile.service")
 	n1.write("/run/good", "")
 	clean.flotactl(verb, "fragile.service")
 	assert n1.show("fragile.service", "ActiveState")["ActiveState"] == "active"
@@ -223,8 +222,7 @@ def test_end_of_a_process_is_reported(clean, n1):
 	n1.run("kill", "-SEGV", str(main_pid(n1, "a.service")))
 	wait_until(lambda: "failed" in clean.flotactl("list-units").stdout, "the report")
 	[unit] = clean.json("list-units")
-	assert "SIGSEGV" in unit["placements"][0]["systemd"]["error"] or \
-		"SEGV" in json.dumps(unit)
+	assert "SIGSEGV" in unit["placements"][0]["error"]
 
 
 def test_restart_is_systemds_matter(clean, n1):
@@ -257,11 +255,15 @@ def test_other_kinds(clean, n1):
 
 # --- looking --------------------------------------------------------------------------------------
 def test_status_is_systemctls(clean, n1):
-	clean.start("a.service", service(fleet=ON_N1, start="echo hello; exec sleep infinity"))
+	def same():
+		theirs = n1.systemctl("status", "--full", "a.service").stdout
+		mine = clean.flotactl("status", "a").stdout
+		return [re.sub("; .* ago$", "", text, flags=re.MULTILINE) for text in (theirs, mine)]
+	clean.start("a.service", service(fleet=ON_N1))
 	done = clean.flotactl("status", "a")
 	assert re.search(r"Active: active \(running\) since", done.stdout)
 	assert f"Main PID: {main_pid(n1, 'a.service')} (" in done.stdout
-	wait_until(lambda: "hello" in clean.flotactl("status", "a").stdout, "its journal")
+	wait_until(lambda: len(set(same())) == 1, "both to say the same")
 	clean.flotactl("stop", "a")
 	done = clean.flotactl("status", "a", check=False)
 	assert done.returncode == 3 and "Active: inactive (dead)" in done.stdout
