@@ -100,9 +100,18 @@ static void request_and_reply_on_the_local_socket(void **state)
 	close_pair(&f);
 }
 
+static void ipc_address(struct sockaddr_un *ret)
+{
+	const char *path = ipc_url + strlen("ipc://");
+
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	assert_true(strlen(path) < sizeof(ret->sun_path));
+	memcpy(ret->sun_path, path, strlen(path));
+}
+
 static void user_that_is_not_root_is_refused(void **state)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address;
 	static const uint8_t sp_req[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
 	struct transport_server_stats stats;
 	struct fixture f;
@@ -114,7 +123,7 @@ static void user_that_is_not_root_is_refused(void **state)
 	if (geteuid() != 0)
 		skip();
 	open_pair(&f, ipc_url);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", ipc_url + strlen("ipc://"));
+	ipc_address(&address);
 	/* The mode alone would stop it. */
 	assert_int_equal(chmod(address.sun_path, 0666), 0);
 	assert_int_equal(chmod(test_folder(), 0755), 0);
@@ -147,7 +156,7 @@ static void user_that_is_not_root_is_refused(void **state)
 
 static void socket_file_of_a_dead_daemon_is_replaced(void **state)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address;
 	const char *const urls[] = {ipc_url, NULL};
 	const struct transport_server_config config = {
 		.urls = urls, .message_max = 1, .peer_requests_max = 1, .peer_bytes_max = 1};
@@ -159,7 +168,7 @@ static void socket_file_of_a_dead_daemon_is_replaced(void **state)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)state;
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", ipc_url + strlen("ipc://"));
+	ipc_address(&address);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	close(fd);
 	assert_int_equal(access(address.sun_path, F_OK), 0);
