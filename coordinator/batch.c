@@ -125,7 +125,7 @@ void batch_send_when_durable(struct batch *batch, struct exchange *exchange)
 
 void batch_wake_when_durable(struct batch *batch, struct exchange *exchange)
 {
-	if (batch->committing && !fl_list_linked(&exchange->wake))
+	if (!batch_is_durable(batch) && !fl_list_linked(&exchange->wake))
 		fl_list_append(&batch->wake, &exchange->wake);
 }
 

@@ -36,6 +36,6 @@ enum fl_code batch_check_store(const struct batch *batch, struct fl_error *err) 
 /* The exchange's packed reply leaves when all is durable that the core has decided so far. */
 void batch_send_when_durable(struct batch *batch, struct exchange *exchange);
 
-/* The exchange, which has just been held, is woken too when the commit that is under way (if one
- * is) has ended: it may be about what this one waits for. */
+/* The exchange, which has just been held, is woken too when the commit that is under way, or else
+ * the next one, has ended: it may be about what this one waits for. */
 void batch_wake_when_durable(struct batch *batch, struct exchange *exchange);
