@@ -254,7 +254,8 @@ static void tell_refusals(
 static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult *result)
 {
 	struct change *change = &item->change;
-	bool waits = batch->kind->goal != WAIT_FOR_NOTHING;
+	enum wait_goal goal = batch->kind->goal;
+	bool needs_machine = goal == WAIT_FOR_LOADED || goal == WAIT_FOR_ACTIVE;
 
 	for (size_t i = 0; i < result->n_warnings; i++)
 		term_warning("%s: %s", change->name, result->warnings[i]);
@@ -270,13 +271,13 @@ static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult
 		change->unit = FL_TAKE(result->unit);
 		change->change_revision = change->unit->change_revision;
 	}
-	if (waits && result->n_refusals > 0) {
+	if (needs_machine && result->n_refusals > 0) {
 		tell_refusals(batch, result, change);
 		item->refusals = json_of_refusals(result->refusals, result->n_refusals);
 		settle(item, CHANGE_UNSCHEDULABLE, FL_E_UNSCHEDULABLE,
 			change->unit != NULL ? change->unit->waiting : "");
 	}
-	if (!waits)
+	if (goal == WAIT_FOR_NOTHING)
 		change->outcome = CHANGE_DONE;
 	else if (batch->command->options->no_block)
 		settle(item, CHANGE_TRIGGERED, FL_OK, NULL);

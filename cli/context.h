@@ -6,7 +6,7 @@
  *	Context=prod                      the one that is used when no other is named
  *
  *	[Context prod]
- *	Endpoint=tls+tcp://10.0.0.1:4711
+ *	Endpoint=tls+tcp://10.0.0.1:7440
  *	CACertificate=prod/ca.pem         paths are relative to the configuration's folder
  *	Certificate=prod/ana.pem
  *	Key=prod/ana.key

@@ -64,7 +64,7 @@ static const char two[] = "# fleets\n"
 			  "Context = prod\n"
 			  "\n"
 			  "[Context prod]\n"
-			  "Endpoint=tls+tcp://10.0.0.1:4711\n"
+			  "Endpoint=tls+tcp://10.0.0.1:7440\n"
 			  "CACertificate=prod/ca.pem\n"
 			  "Certificate=/etc/ana.pem\n"
 			  "Key=/etc/ana.key\n"
@@ -85,7 +85,7 @@ static void test_load(void **state)
 	assert_string_equal(contexts.current, "prod");
 	prod = contexts_find(&contexts, "prod");
 	assert_non_null(prod);
-	assert_string_equal(prod->endpoint, "tls+tcp://10.0.0.1:4711");
+	assert_string_equal(prod->endpoint, "tls+tcp://10.0.0.1:7440");
 	snprintf(expected, sizeof(expected), "%s/flota/prod/ca.pem", home->folder);
 	assert_string_equal(prod->ca_certificate, expected);
 	assert_string_equal(prod->key, "/etc/ana.key");
@@ -174,7 +174,7 @@ static void test_order(void **state)
 
 	write_config(home, two);
 	snprintf(ca, sizeof(ca), "%s/flota/prod/ca.pem", home->folder);
-	expect_url(&options, "tls+tcp://10.0.0.1:4711", ca);
+	expect_url(&options, "tls+tcp://10.0.0.1:7440", ca);
 	assert_int_equal(setenv("FLEETCTL_ENDPOINT", "unix:///run/f.sock,http://b", 1), 0);
 	expect_url(&options, "ipc:///run/f.sock", NULL);
 	assert_int_equal(setenv("FLOTACTL_CONTEXT", "lab", 1), 0);
@@ -182,7 +182,7 @@ static void test_order(void **state)
 	assert_int_equal(setenv("FLOTACTL_ENDPOINT", "ipc:///run/e.sock", 1), 0);
 	expect_url(&options, "ipc:///run/e.sock", NULL);
 	options.context = (char *)"prod";
-	expect_url(&options, "tls+tcp://10.0.0.1:4711", ca);
+	expect_url(&options, "tls+tcp://10.0.0.1:7440", ca);
 	options.endpoint = (char *)"tls+tcp://10.0.0.9:1";
 	options.ca_file = (char *)"/mine.pem";
 	expect_url(&options, "tls+tcp://10.0.0.9:1", "/mine.pem");

@@ -147,7 +147,8 @@ enum wait_verdict wait_judge(
 			desired_name(unit->desired));
 	if (goal == WAIT_FOR_GONE && unit->n_placements == 0)
 		return SAY(WAIT_GO_ON, text, "is being forgotten");
-	if (goal == WAIT_FOR_UNPLACED && unit->n_placements == 0)
+	/* What is on no machine does not run. */
+	if ((goal == WAIT_FOR_UNPLACED || goal == WAIT_FOR_STOPPED) && unit->n_placements == 0)
 		return WAIT_DONE;
 	if (unit->n_placements == 0)
 		return judge_unplaced(unit, text);

@@ -154,6 +154,10 @@ static void test_nowhere(void **state)
 	unit->global = false;
 	unit->waiting = (char *)"no machine has disk=ssd";
 	expect(WAIT_FOR_ACTIVE, unit, WAIT_NOWHERE, "no machine has disk=ssd");
+	/* To stop it there is nothing left to do. */
+	unit->desired = LOADED;
+	expect(WAIT_FOR_LOADED, unit, WAIT_NOWHERE, "no machine has disk=ssd");
+	expect(WAIT_FOR_STOPPED, unit, WAIT_DONE, "");
 }
 
 static void test_going(void **state)
