@@ -125,7 +125,8 @@ class Flota:
 	def issue(self, *argv):
 		"""A certificate: its directory, with ca.crt, KIND.crt and KIND.key, as flotactl sees it."""
 		out = self.fleet.dir / "issued" / "-".join(argv).replace("/", "_")
-		self.fleet.run(BIN / "flota-coordinator", "issue", *argv, "--data", self.data, "--out", out)
+		self.fleet.run(BIN / "flota-coordinator", "issue", *argv, "--data", self.data, "--out", out,
+			"--force")
 		return out
 
 	def new_host(self, name, metadata="", files=None, **options):

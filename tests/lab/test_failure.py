@@ -214,8 +214,9 @@ def test_units_of_a_dead_host_are_active_elsewhere(healthy, record_property):
 	settle(n1, "bound.service")
 	settle(n1, "patient.service")
 	healthy.ready()
+	# It began with what was its own when it died, and then heard what no longer is.
 	for name in mine:
-		assert healthy.runs_on(name) is not n1
+		wait_until(lambda n=name: healthy.runs_on(n) is not n1, f"{name} to be only elsewhere")
 
 
 def test_cut_host_keeps_its_units_and_drops_stale_copies_when_it_is_back(healthy):

@@ -169,7 +169,7 @@ def test_agent_with_another_cas_certificate(flota, strangers):
 
 def test_agent_with_another_machines_certificate(flota):
 	host = flota.new_host("impostor")
-	flota.install_certificate(host, flota.issue("machine", flota.fleet.hosts["n1"].machine_id, "--force"))
+	flota.install_certificate(host, flota.issue("machine", flota.fleet.hosts["n1"].machine_id))
 	host.boot()
 	agent_says(flota, host, host.machine_id)
 
@@ -210,7 +210,7 @@ def denied(flota, directory, kind, message):
 
 def test_machine_cannot_report_for_another(flota):
 	n1, n2 = (flota.fleet.hosts[name] for name in ("n1", "n2"))
-	mine = flota.issue("machine", n1.machine_id, "--valid-for=2h")
+	mine = flota.issue("machine", n1.machine_id)
 	of_n2 = field(1, n2.machine_id.encode()) + field(2, 99)
 	flota.start("kept.service", service(fleet=f"MachineID={n2.machine_id}"))
 	state = field(1, b"kept.service") + field(3, b"loaded") + field(4, b"failed") + field(5, b"failed")
