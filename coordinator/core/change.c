@@ -181,6 +181,7 @@ static void do_body(struct plan *plan, bool is_new)
 	struct core *core = plan->core;
 	struct unit *unit = plan->unit;
 	bool was_global = unit->body.rules.global;
+	bool changes_kind;
 	bool same = !is_new && strcmp(unit->body.hash, plan->body.hash) == 0 &&
 		    unit->body.lenient == plan->body.lenient;
 
@@ -195,9 +196,11 @@ static void do_body(struct plan *plan, bool is_new)
 		return;
 	}
 	asked(plan);
-	if (unit_is_active(unit) && was_global != plan->body.rules.global)
+	changes_kind = unit_is_active(unit) && was_global != plan->body.rules.global;
+	if (changes_kind) {
 		settle_unplace(core, unit, "it became, or is no longer, a global unit");
-	settle_deactivate(core, unit);
+		settle_deactivate(core, unit);
+	}
 	unit_body_set(core, unit, &plan->body);
 	if (!unit_is_active(unit))
 		return;
@@ -205,7 +208,7 @@ static void do_body(struct plan *plan, bool is_new)
 	if (unit->placed != NULL) {
 		settle_recheck(core, unit);
 		settle_help(core, unit->placed->machine, false); /* it may conflict no more */
-	} else {
+	} else if (changes_kind || !unit->body.rules.global) {
 		settle_activate(core, unit);
 	}
 	settle_globals(core);

@@ -142,6 +142,7 @@ static void check_units(struct model *model)
 
 	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
 		size_t placements = unit_placement_count(unit);
+		const struct placement *placement;
 		bool global = unit->body.rules.global;
 		const unsigned units = 1U << REFUSAL_CONFLICT | 1U << REFUSAL_REPLACED;
 
@@ -156,6 +157,8 @@ static void check_units(struct model *model)
 			continue;
 		}
 		assert_true(core->revision >= unit->revision);
+		FL_LIST_FOREACH (placement, &unit->placements, of_unit)
+			assert_true(placement->removed || placement->epoch == unit->epoch);
 		if (global)
 			assert_false(fl_list_linked(&unit->waiting));
 		else if (unit->placed != NULL)
