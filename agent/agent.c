@@ -507,7 +507,7 @@ static enum fl_code begin(struct agent *agent, struct fl_error *err)
 	FL_TRY(facts_read("", &agent->facts, err));
 	FL_TRY(read_metadata(agent, err));
 	FL_TRY(reconcile_new(&agent->reconcile, agent->loop, &reconcile_handlers, agent, err));
-	FL_TRY(calls_new(&agent->calls, agent->loop, &calls_handlers, agent, err));
+	FL_TRY(calls_new(&agent->calls, agent->loop, CALLS_PATH, &calls_handlers, agent, err));
 	FL_TRY(disk_open(&agent->disk, agent->loop, path, &disk_handlers, agent, err));
 	FL_TRY(open_drivers(agent, err));
 	FL_TRY(restore(agent, path, err));

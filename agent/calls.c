@@ -63,6 +63,7 @@ struct call {
 
 struct calls {
 	uv_loop_t *loop;
+	char *path; /* "PATH=..." */
 	const struct calls_handlers *handlers;
 	void *userdata;
 	struct fl_list list;
@@ -288,9 +289,8 @@ static void on_exit_cb(uv_process_t *process, int64_t status, int term_signal)
 /* Both ends of the output in one pipe: errors stand where they happened. */
 static int call_spawn(struct call *call, const struct calls_command *command, const int fds[2])
 {
-	static char *environment[] = {
-		(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		(char *)"LANG=C.UTF-8", (char *)"SYSTEMD_COLORS=0", (char *)"SYSTEMD_PAGER=", NULL};
+	char *environment[] = {call->calls->path, (char *)"LANG=C.UTF-8",
+		(char *)"SYSTEMD_COLORS=0", (char *)"SYSTEMD_PAGER=", NULL};
 	uv_stdio_container_t stdio[3] = {{.flags = UV_IGNORE}};
 	uv_process_options_t options = {.exit_cb = on_exit_cb,
 		.file = command->argv[0],
@@ -415,13 +415,18 @@ void calls_order(struct calls *calls, const Pb__CallOrder *order)
 		refuse(calls, order->call_id, &err);
 }
 
-enum fl_code calls_new(struct calls **ret_calls, uv_loop_t *loop,
+enum fl_code calls_new(struct calls **ret_calls, uv_loop_t *loop, const char *path,
 	const struct calls_handlers *handlers, void *userdata, struct fl_error *err)
 {
 	struct calls *calls = FL_NEW(struct calls);
 
 	if (calls == NULL)
 		return FL_FAIL_NO_MEMORY(err);
+	calls->path = fl_printf("PATH=%s", path);
+	if (calls->path == NULL) {
+		free(calls);
+		return FL_FAIL_NO_MEMORY(err);
+	}
 	calls->loop = loop;
 	calls->handlers = handlers;
 	calls->userdata = userdata;
@@ -437,6 +442,7 @@ static void on_closer_closed(uv_handle_t *handle)
 	void (*closed)(void *userdata) = calls->closed;
 	void *userdata = calls->closed_userdata;
 
+	free(calls->path);
 	free(calls);
 	closed(userdata);
 }

@@ -24,7 +24,10 @@ struct calls_handlers {
 		void *userdata, struct fl_error *err);
 };
 
-enum fl_code calls_new(struct calls **ret_calls, uv_loop_t *loop,
+#define CALLS_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* @path is where the programs are looked for: CALLS_PATH, but in tests. */
+enum fl_code calls_new(struct calls **ret_calls, uv_loop_t *loop, const char *path,
 	const struct calls_handlers *handlers, void *userdata, struct fl_error *err) FL_MUST_CHECK;
 
 /* Kills what runs; nothing is sent any more. @closed comes from the loop. */
