@@ -176,6 +176,21 @@ static void touch_placements(struct core *core, struct unit *unit)
 			placement_touch(core, placement);
 }
 
+/* Its new rules may keep away what is there, or let in what they kept away. */
+static void recheck_around(struct core *core, struct unit *unit)
+{
+	struct placement *placement;
+
+	FL_LIST_FOREACH (placement, &unit->placements, of_unit) {
+		if (placement->removed)
+			continue;
+		settle_help(core, placement->machine, false);
+		/* A unit that is not global goes itself where it conflicts with another. */
+		if (unit->body.rules.global && unit->body.rules.conflicts.n > 0)
+			settle_recheck_machine(core, placement->machine);
+	}
+}
+
 static void do_body(struct plan *plan, bool is_new)
 {
 	struct core *core = plan->core;
@@ -205,12 +220,11 @@ static void do_body(struct plan *plan, bool is_new)
 	if (!unit_is_active(unit))
 		return;
 	touch_placements(core, unit);
-	if (unit->placed != NULL) {
+	recheck_around(core, unit);
+	if (unit->placed != NULL)
 		settle_recheck(core, unit);
-		settle_help(core, unit->placed->machine, false); /* it may conflict no more */
-	} else if (changes_kind || !unit->body.rules.global) {
+	else if (changes_kind || !unit->body.rules.global)
 		settle_activate(core, unit);
-	}
 	settle_globals(core);
 }
 

@@ -116,8 +116,12 @@ static void check_placed(const struct core *core, const struct unit *unit)
 	assert_true(live(unit->placed) && unit->placed->unit == unit);
 	assert_int_equal(unit->placed->epoch, unit->epoch);
 	assert_false(fl_list_linked(&unit->waiting));
-	if (machine_is_up(machine) && !may_be_on(core, unit, machine, false))
-		fail_msg("%s may not be on %s", unit->name, machine->id);
+	if (machine_is_up(machine) && !may_be_on(core, unit, machine, false)) {
+		FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
+
+		place_check_stay(unit, machine, &why);
+		fail_msg("%s may not be on %s: %s", unit->name, machine->id, fl_buf_str(&why));
+	}
 }
 
 static void check_waiting(const struct core *core, const struct unit *unit)

@@ -394,6 +394,19 @@ static void a_global_unit_displaces_what_conflicts_with_it(void **state)
 	assert_where(fleet, "a.service", "m2");
 }
 
+static void another_file_of_a_global_unit_displaces_too(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "");
+	assert_true(fleet_start(fleet, "a.service", ""));
+	assert_true(fleet_start(fleet, "g.service", "Global=true"));
+	assert_true(fleet_replace(fleet, "g.service", "Global=true\nConflicts=a.service"));
+	assert_where(fleet, "a.service", "");
+	assert_true(fleet_replace(fleet, "g.service", "Global=true"));
+	assert_where(fleet, "a.service", "m1");
+}
+
 static void another_file_may_make_a_unit_global(void **state)
 {
 	struct fleet *fleet = *state;
@@ -482,6 +495,7 @@ int main(void)
 		TEST(global_units_run_everywhere),
 		TEST(a_global_unit_wins_over_others),
 		TEST(a_global_unit_displaces_what_conflicts_with_it),
+		TEST(another_file_of_a_global_unit_displaces_too),
 		TEST(another_file_may_make_a_unit_global),
 		TEST(a_changed_rule_moves_the_unit),
 		TEST(no_machine_yet),
