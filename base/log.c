@@ -260,8 +260,8 @@ static void emit(enum fl_level level, const char *event, char *pairs, size_t siz
 	size_t n = strlen(pairs);
 
 	if (current_request != 0)
-		n += (size_t)snprintf(pairs + n, size - n, "%crequest=%016" PRIx64, SEPARATOR,
-			current_request);
+		n += (size_t)snprintf(
+			pairs + n, size - n, "%crequest=%016" PRIx64, SEPARATOR, current_request);
 	if (held > 0 && n < size)
 		(void)snprintf(pairs + n, size - n, "%cheld_back=%u", SEPARATOR, held);
 

@@ -35,9 +35,8 @@ void fl_map_free(struct fl_map *map)
 
 	if (map == NULL)
 		return;
-	HASH_ITER(hh, map->entries, entry, following)
-	{
-		HASH_DEL(map->entries, entry);
+	HASH_ITER (hh, map->entries, entry, following) {
+		HASH_DEL(map->entries, entry); /* NOLINT(clang-analyzer-unix.Malloc): unlinked */
 		free(entry);
 	}
 	free(map);

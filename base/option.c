@@ -40,7 +40,9 @@ static void file_name(const struct fl_option *option, char text[NAME_MAX_BYTES])
 			capital = true;
 			continue;
 		}
-		text[n++] = capital ? (char)toupper((unsigned char)*p) : *p;
+		text[n++] = *p;
+		if (capital)
+			text[n - 1] = (char)toupper((unsigned char)*p);
 		capital = false;
 	}
 	text[n] = '\0';
