@@ -74,6 +74,7 @@ struct unit {
 	uint64_t revision; /* of the assignment that is worked on */
 	bool stop_wanted; /* LOADED: to be stopped, if it runs */
 	bool in_place; /* the driver has this content */
+	bool may_start; /* nobody waited for the end of a start: the host may go on with it */
 	bool seen; /* in the reset under way */
 	char host_hash[48]; /* of the content that the driver has */
 
@@ -140,7 +141,7 @@ static const struct driver_state *state_of(const struct unit *unit)
 
 static bool is_running(const struct unit *unit)
 {
-	return driver_state_is_running(state_of(unit));
+	return unit->may_start || driver_state_is_running(state_of(unit));
 }
 
 static void write_report(const struct unit *unit, Pb__UnitState *report)
@@ -488,6 +489,10 @@ static void on_step_done(const struct driver_outcome *outcome, void *userdata)
 	bool again = false;
 
 	assignment_fini(&unit->retired);
+	if (outcome->verb == DRIVER_START || outcome->verb == DRIVER_RESTART)
+		unit->may_start = outcome->code != FL_OK;
+	else if (outcome->verb == DRIVER_STOP && outcome->code == FL_OK)
+		unit->may_start = false;
 	if (unit->reconcile->closing || outcome->code == FL_E_CANCELED) {
 		again = true;
 	} else if (outcome->code == FL_E_UNAVAILABLE) {

@@ -585,6 +585,21 @@ static void test_removed_while_it_starts(void **state)
 	expect_steps(t, "stop a.service; remove a.service; ");
 }
 
+/* The host has not said a word of it yet, and starts it in a moment. */
+static void test_removed_before_its_start_is_seen(void **state)
+{
+	struct test *t = *state;
+	Pb__Assignment a = assignment("a.service", "v1", LAUNCHED);
+
+	assign(t, &a);
+	assert_true(finish_with(t, "a.service", FL_OK, "done", ""));
+	reconcile_remove(t->reconcile, "a.service", 2);
+	assert_true(finish_with(t, "a.service", FL_E_CANCELED, "", ""));
+	finish(t, "a.service");
+	expect_steps(t, "install a.service; start a.service; cancel a.service; "
+			"stop a.service; remove a.service; ");
+}
+
 static void test_changed_while_it_is_installed(void **state)
 {
 	struct test *t = *state;
@@ -864,6 +879,7 @@ int main(void)
 		T(test_removal),
 		T(test_it_comes_back_while_it_goes),
 		T(test_removed_while_it_starts),
+		T(test_removed_before_its_start_is_seen),
 		T(test_changed_while_it_is_installed),
 		T(test_failure_of_one_is_not_the_others),
 		T(test_the_hosts_own_unit),
