@@ -46,14 +46,6 @@ static inline void fl_list_remove(struct fl_list *node)
 	node->next = node->prev = node;
 }
 
-/* clang's analyzer does not follow a circular list, and takes what comes next for the node that was
- * freed; an unknown function makes it forget. */
-#ifdef __clang_analyzer__
-void fl_list_forget_(struct fl_list *list);
-#else
-#define fl_list_forget_(list) ((void)(list))
-#endif
-
 /* Takes the first node out; NULL when there is none. */
 static inline struct fl_list *fl_list_pop(struct fl_list *list)
 {

@@ -99,28 +99,26 @@ struct transport_client {
 	uv_loop_t *loop;
 	struct fl_mailbox *mailbox;
 	uv_timer_t timer; /* of DIALING and BACKOFF */
-	bool timer_open;
 	struct transport_client_handlers handlers;
 	void *userdata;
 	char *url;
-	bool ipc;
 	struct tls_credentials *credentials;
 	size_t message_max;
 	uint32_t reconnect_min_ms, reconnect_max_ms, backoff_ms;
 
 	nng_socket socket;
-	bool socket_open;
 	struct link link;
-	struct fl_error trouble; /* why there is no connection; code FL_OK: nothing known */
 	uint64_t heard_ms; /* when the connection came up, or its last reply */
+	struct fl_error trouble; /* why there is no connection; code FL_OK: nothing known */
 
-	struct fl_list calls;
 	unsigned n_calls;
+	struct fl_list calls;
 
 	struct bridge_closer closer;
-	bool socket_closed;
 	void (*closed)(void *userdata);
 	void *closed_userdata;
+
+	bool ipc, timer_open, socket_open, socket_closed;
 };
 
 static void client_finish(struct transport_client *client);

@@ -25,8 +25,8 @@ static enum fl_code take_part(const char **text, const char *what, char *ret, st
 	if (n == 0)
 		return FL_FAIL(err, FL_E_INVALID, "an identity's %s is empty", what);
 	if (n >= IDENTITY_PART_MAX)
-		return FL_FAIL(err, FL_E_INVALID, "an identity's %s is longer than %d bytes", what,
-			IDENTITY_PART_MAX - 1);
+		return FL_FAIL(err, FL_E_INVALID, "an identity's %s is longer than %u bytes", what,
+			IDENTITY_PART_MAX - 1U);
 	if ((*text)[0] == '.' && (n == 1 || (n == 2 && (*text)[1] == '.')))
 		return FL_FAIL(err, FL_E_INVALID, "an identity's %s is \".\" or \"..\"", what);
 	memcpy(ret, *text, n);
@@ -88,7 +88,7 @@ void identity_format(const struct identity *identity, char *text)
 		text[0] = '\0';
 		return;
 	case IDENTITY_LOCAL:
-		strcpy(text, "local");
+		memcpy(text, "local", sizeof("local"));
 		return;
 	case IDENTITY_COORDINATOR:
 		snprintf(text, IDENTITY_URI_MAX, SCHEME "%s/coordinator", fleet);

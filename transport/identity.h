@@ -19,7 +19,7 @@ enum identity_kind {
 	IDENTITY_LOCAL, /* root on the coordinator's machine, by the local socket's credentials */
 };
 
-#define IDENTITY_PART_MAX 128
+#define IDENTITY_PART_MAX 128U
 
 struct identity {
 	enum identity_kind kind;
@@ -32,7 +32,7 @@ struct identity {
 enum fl_code identity_parse(
 	const char *uri, struct identity *ret_identity, struct fl_error *err) FL_MUST_CHECK;
 
-#define IDENTITY_URI_MAX (4 * IDENTITY_PART_MAX)
+#define IDENTITY_URI_MAX (4UL * IDENTITY_PART_MAX)
 
 /* "flota://..." ("local" for root over the local socket) into @text of IDENTITY_URI_MAX bytes. */
 void identity_format(const struct identity *identity, char *text);

@@ -315,6 +315,7 @@ static void peer_gone(struct bridge_post *post)
 	fl_fsm_move(&peer->fsm, PEER_GONE, "connection closed");
 	server->stats.connections--;
 	fl_log(FL_DEBUG, "peer.gone", "peer=%s address=%s", peer->name, peer->address);
+	/* One by one from the head: the callee may answer others of them meanwhile. */
 	while ((node = fl_list_pop(&peer->requests)) != NULL) {
 		struct transport_request *request =
 			FL_LIST_ENTRY(node, struct transport_request, node);

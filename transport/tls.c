@@ -40,9 +40,13 @@ static enum fl_code read_pem(const char *what, const char *path, BIO **ret_bio, 
 	char *data;
 	size_t len;
 	BIO *bio;
+	enum fl_code code = fl_file_read(path, PEM_MAX, &data, &len, err);
 
-	if (fl_file_read(path, PEM_MAX, &data, &len, err) != FL_OK)
-		return fl_error_prefix(err, "the %s", what);
+	if (code != FL_OK) {
+		if (err != NULL)
+			(void)fl_error_prefix(err, "the %s", what);
+		return code;
+	}
 	bio = BIO_new_mem_buf(data, (int)len);
 	if (bio == NULL) {
 		fl_free_secret(data, len);
@@ -198,6 +202,7 @@ enum fl_code tls_credentials_load(const struct tls_files *files,
 	FL_CLEANUP(tls_credentials_unrefp)
 	struct tls_credentials *credentials = FL_NEW(struct tls_credentials);
 	FL_CLEANUP(X509_freep) X509 *certificate = NULL;
+	enum fl_code code;
 
 	ERR_clear_error();
 	if (credentials == NULL)
@@ -208,9 +213,13 @@ enum fl_code tls_credentials_load(const struct tls_files *files,
 		return FL_FAIL(err, FL_E_INTERNAL, "OpenSSL: %s", openssl_reason());
 	FL_TRY(load_ca(credentials->context, files->ca, err));
 	FL_TRY(load_certificate(credentials->context, files->certificate, &certificate, err));
-	if (check_certificate(credentials->context, certificate, &credentials->identity, err) !=
-		FL_OK)
-		return fl_error_prefix(err, "%s (with CA %s)", files->certificate, files->ca);
+	code = check_certificate(credentials->context, certificate, &credentials->identity, err);
+	if (code != FL_OK) {
+		if (err != NULL)
+			(void)fl_error_prefix(
+				err, "%s (with CA %s)", files->certificate, files->ca);
+		return code;
+	}
 	FL_TRY(load_key(credentials->context, files->key, err));
 	*ret_credentials = FL_TAKE(credentials);
 	return FL_OK;
