@@ -21,8 +21,5 @@ bool calls_wait_for(struct agent *agent, uint64_t request_id);
 /* Puts them into @reply, a message of malloc(3). What finds no memory waits for the next. */
 void calls_take_orders(struct agent *agent, uint64_t request_id, Pb__SyncReply *reply);
 
-/* The agent's next sync, which is not @request_id sent again: what it was told has arrived. */
-void calls_orders_arrived(struct agent *agent, uint64_t request_id);
-
 /* The agent has begun anew: what it worked on is gone. */
 void calls_agent_restarted(struct agent *agent);

@@ -12,231 +12,7 @@
 
 #include <cmocka.h>
 
-#include "base/random.h"
-#include "coordinator/test_fleet.h"
-
-#define UNIT_TEXT "[Service]\nExecStart=/bin/sleep inf\n"
-
-struct fixture {
-	struct fleet *fleet;
-	struct peer *ana, *m1, *m2;
-	uint64_t sessions[2];
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = FL_NEW(struct fixture);
-
-	f->fleet = fleet_new();
-	fleet_start(f->fleet);
-	f->ana = peer_new(f->fleet, "ana", "operator");
-	f->m1 = peer_new(f->fleet, "m1", "machine");
-	f->m2 = peer_new(f->fleet, "m2", "machine");
-	f->sessions[0] = 1;
-	f->sessions[1] = 2;
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	peer_free(f->ana);
-	peer_free(f->m1);
-	peer_free(f->m2);
-	fleet_free(f->fleet);
-	free(f);
-	return 0;
-}
-
-/* ---- Requests -- */
-
-struct change {
-	Pb__Change__Verb verb;
-	const char *name, *content;
-	Pb__DesiredState desired;
-	uint64_t token;
-	uint32_t deadline_ms;
-};
-
-static struct asked *ask_change(struct peer *peer, const struct change *change)
-{
-	Pb__Envelope envelope = PB__ENVELOPE__INIT;
-	Pb__ChangeRequest request = PB__CHANGE_REQUEST__INIT;
-	Pb__Change one = PB__CHANGE__INIT;
-
-	one.verb = change->verb;
-	one.name = (char *)change->name;
-	if (change->content != NULL) {
-		one.content.data = (uint8_t *)change->content;
-		one.content.len = strlen(change->content);
-	}
-	one.desired = change->desired;
-	request.token = change->token;
-	request.n_changes = 1;
-	request.changes = (Pb__Change *[]){&one};
-	envelope.deadline_ms = change->deadline_ms;
-	envelope.body_case = PB__ENVELOPE__BODY_CHANGE_REQUEST;
-	envelope.change_request = &request;
-	return peer_ask(peer, &envelope);
-}
-
-/* The reply of a change that must go well. */
-static Pb__Envelope *do_change(struct peer *peer, const struct change *change)
-{
-	Pb__Envelope *reply = asked_wait(ask_change(peer, change));
-	struct fl_error err = {0};
-
-	if (wire_reply_error(reply, &err) != FL_OK)
-		fail_msg("%s", err.text);
-	assert_int_equal(reply->body_case, PB__ENVELOPE__BODY_CHANGE_REPLY);
-	assert_int_equal(reply->change_reply->n_results, 1);
-	if (reply->change_reply->results[0]->error != NULL)
-		fail_msg("%s", reply->change_reply->results[0]->error->text);
-	return reply;
-}
-
-static uint64_t launch(struct peer *peer, const char *name)
-{
-	Pb__Envelope *reply = do_change(peer, &(struct change){.verb = PB__CHANGE__VERB__SET,
-						      .name = name,
-						      .content = UNIT_TEXT,
-						      .desired = PB__DESIRED_STATE__LAUNCHED});
-	uint64_t revision = reply->change_reply->revision;
-
-	wire_free(reply);
-	return revision;
-}
-
-static struct asked *ask_units(
-	struct peer *peer, const char *name, uint64_t since, uint32_t wait_ms)
-{
-	Pb__Envelope envelope = PB__ENVELOPE__INIT;
-	Pb__UnitsRequest request = PB__UNITS_REQUEST__INIT;
-	char *names[] = {(char *)name};
-
-	request.n_names = name != NULL;
-	request.names = names;
-	request.since = since;
-	request.with_content = true;
-	envelope.deadline_ms = wait_ms;
-	envelope.body_case = PB__ENVELOPE__BODY_UNITS_REQUEST;
-	envelope.units_request = &request;
-	return peer_ask(peer, &envelope);
-}
-
-static Pb__Envelope *get_units(struct peer *peer, const char *name, uint64_t since)
-{
-	Pb__Envelope *reply = asked_wait(ask_units(peer, name, since, 0));
-
-	assert_int_equal(reply->body_case, PB__ENVELOPE__BODY_UNITS_REPLY);
-	return reply;
-}
-
-struct sync {
-	const char *machine_id, *store_id;
-	uint64_t session, revision;
-	bool info;
-	uint32_t wait_ms;
-	uint64_t request_id;
-};
-
-static struct asked *ask_sync(struct peer *peer, const struct sync *sync)
-{
-	Pb__Envelope envelope = PB__ENVELOPE__INIT;
-	Pb__SyncRequest request = PB__SYNC_REQUEST__INIT;
-	Pb__MachineInfo info = PB__MACHINE_INFO__INIT;
-
-	info.boot_id = (char *)"b";
-	info.hostname = (char *)sync->machine_id;
-	info.agent_version = (char *)"0.1.0";
-	request.machine_id = (char *)sync->machine_id;
-	request.session = sync->session;
-	if (sync->store_id != NULL)
-		request.store_id = (char *)sync->store_id;
-	request.revision = sync->revision;
-	if (sync->info)
-		request.info = &info;
-	envelope.deadline_ms = sync->wait_ms;
-	envelope.request_id = sync->request_id;
-	envelope.body_case = PB__ENVELOPE__BODY_SYNC_REQUEST;
-	envelope.sync_request = &request;
-	return peer_ask(peer, &envelope);
-}
-
-static Pb__Envelope *wait_sync(struct asked *asked)
-{
-	Pb__Envelope *reply = asked_wait(asked);
-	struct fl_error err = {0};
-
-	if (wire_reply_error(reply, &err) != FL_OK)
-		fail_msg("%s", err.text);
-	assert_int_equal(reply->body_case, PB__ENVELOPE__BODY_SYNC_REPLY);
-	return reply;
-}
-
-static void make_report(Pb__Envelope *envelope, Pb__ReportRequest *request, const char *machine_id,
-	Pb__UnitState **state)
-{
-	pb__envelope__init(envelope);
-	pb__report_request__init(request);
-	request->machine_id = (char *)machine_id;
-	request->session = 1;
-	request->all = true;
-	request->states = state;
-	request->n_states = *state != NULL;
-	envelope->body_case = PB__ENVELOPE__BODY_REPORT_REQUEST;
-	envelope->report_request = request;
-}
-
-static void report(struct peer *peer, const char *machine_id, Pb__UnitState *state)
-{
-	Pb__ReportRequest request;
-	Pb__Envelope envelope, *reply;
-
-	make_report(&envelope, &request, machine_id, &state);
-	reply = peer_call(peer, &envelope);
-	assert_int_equal(reply->body_case, PB__ENVELOPE__BODY_REPORT_REPLY);
-	assert_int_equal(reply->report_reply->lease_ms, 20000);
-	wire_free(reply);
-}
-
-/* What an agent does first: its whole assignment, which is empty. */
-struct known {
-	char store_id[LIMIT_NAME + 1];
-	uint64_t revision;
-};
-
-static void join(struct peer *peer, const char *machine_id, uint64_t session, struct known *known)
-{
-	Pb__Envelope *reply = wait_sync(ask_sync(
-		peer, &(struct sync){.machine_id = machine_id, .session = session, .info = true}));
-
-	assert_true(reply->sync_reply->reset);
-	(void)snprintf(known->store_id, sizeof(known->store_id), "%s", reply->sync_reply->store_id);
-	known->revision = reply->sync_reply->revision;
-	wire_free(reply);
-}
-
-/* Its next sync: what has changed since. */
-static struct asked *next_sync(
-	struct peer *peer, const char *machine_id, uint64_t session, const struct known *known)
-{
-	return ask_sync(peer, &(struct sync){.machine_id = machine_id,
-				      .store_id = known->store_id,
-				      .session = session,
-				      .revision = known->revision});
-}
-
-static uint64_t get_revision(struct peer *peer)
-{
-	Pb__Envelope *reply = get_units(peer, NULL, 0);
-	uint64_t revision = reply->units_reply->revision;
-
-	wire_free(reply);
-	return revision;
-}
+#include "coordinator/test_peers.h"
 
 /* ---- From a change to an active unit -- */
 
@@ -260,7 +36,7 @@ static void test_submit_to_active(void **state)
 	assert_false(reply->sync_reply->reset);
 	assert_int_equal(reply->sync_reply->n_assignments, 1);
 	assert_true(reply->sync_reply->revision > known.revision);
-	assert_int_equal(reply->sync_reply->lease_ms, 20000);
+	assert_int_equal(reply->sync_reply->lease_ms, FLEET_LEASE_MS);
 	assignment = reply->sync_reply->assignments[0];
 	assert_string_equal(assignment->name, "a.service");
 	assert_int_equal(assignment->content.len, strlen(UNIT_TEXT));
@@ -614,23 +390,21 @@ static void test_stops_with_requests_held(void **state)
 	fleet_start(f->fleet);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_submit_to_active),
-		TEST(test_unit_gone),
-		TEST(test_waits_end),
-		TEST(test_newer_sync_answers_older),
-		TEST(test_kill_loses_nothing),
-		TEST(test_token),
-		TEST(test_authorisation),
-		TEST(test_hello),
-		TEST(test_nonsense),
-		TEST(test_unknown_machine_is_asked_for_info),
-		TEST(test_disk_full),
-		TEST(test_stops_with_requests_held),
+		FIXTURE_TEST(test_submit_to_active),
+		FIXTURE_TEST(test_unit_gone),
+		FIXTURE_TEST(test_waits_end),
+		FIXTURE_TEST(test_newer_sync_answers_older),
+		FIXTURE_TEST(test_kill_loses_nothing),
+		FIXTURE_TEST(test_token),
+		FIXTURE_TEST(test_authorisation),
+		FIXTURE_TEST(test_hello),
+		FIXTURE_TEST(test_nonsense),
+		FIXTURE_TEST(test_unknown_machine_is_asked_for_info),
+		FIXTURE_TEST(test_disk_full),
+		FIXTURE_TEST(test_stops_with_requests_held),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);

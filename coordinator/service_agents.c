@@ -246,7 +246,6 @@ void service_sync(struct exchange *exchange)
 	agent->last_heard_ms = fl_clock_boot_ms();
 	note_session(agent, request->session);
 	drop_older_sync(agent);
-	calls_orders_arrived(agent, exchange->message->request_id);
 	if (answer_sync(agent, exchange))
 		return;
 	/* The core has it by now, and thousands of these are held. */

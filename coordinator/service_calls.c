@@ -14,11 +14,12 @@
  * At most one piece of output is here for a call, and the agent gets its answer only when that was
  * taken: so a slow reader slows the host's journalctl, and nothing grows here.
  *
- * What may go wrong: the asker goes, or stops asking (CANCELED: the agent is told with its next
- * sync, or with its next output); the agent goes, is restarted or does not take the order (the
- * asker gets an error); a connection breaks, and nng sends a request again on the next one (each
- * side's last request is known by its ID: an asker's gets the same piece again, an agent's that
- * was taken is not given to the asker twice).
+ * What may go wrong: the asker goes, or stops asking (CANCELED: the agent is told with its sync,
+ * or with its next output); the agent goes, is restarted or does not come for the order (the asker
+ * gets an error); a sync's reply is lost, and the order with it (it goes out again, and agents know
+ * by its ID that they have it); a connection breaks, and a request is sent again on the next one
+ * (each side's last request is known by its ID: an asker's gets the same piece again, an agent's
+ * that was taken is not given to the asker twice).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,6 +37,8 @@
 
 #define TICK_MS   1000U
 #define IDLE_MS   60000U /* nobody asks */
+#define RESEND_MS 2000U /* until the agent shows that it has the order */
+#define SENDS_MAX 4U
 #define ORDER_MS  30000U /* the agent does not come for its order */
 #define DONE_MS   10000U /* for an asker whose last reply was lost */
 #define OUTPUT_MS (2U * IDLE_MS)
@@ -62,8 +65,10 @@ struct call {
 	bool charged;
 
 	Pb__CallOrder order;
-	uint64_t order_sync; /* request ID of the sync that took the order (CANCELED: the
-				cancellation); 0 = none */
+	uint64_t
+		order_sync; /* request ID of the sync that took it, or the cancellation; 0 = none */
+	uint64_t order_ms; /* and when */
+	unsigned order_sends;
 
 	struct exchange *asker; /* held; NULL = none */
 	uint64_t asked_ms; /* when it last began or ended to be held */
@@ -110,6 +115,7 @@ static void move(struct call *call, enum call_state state, const char *why)
 	fl_fsm_move(&call->fsm, state, why);
 	call->since_ms = fl_clock_boot_ms();
 	call->order_sync = 0;
+	call->order_sends = 0;
 }
 
 /* ---- Replies -- */
@@ -224,7 +230,7 @@ static void call_cancel(struct call *call, const char *why)
 	struct agent *agent = call->agent;
 
 	if (call->fsm.state == CALL_DONE || output_of(call) != NULL ||
-		(call->fsm.state == CALL_ORDERED && call->order_sync == 0)) {
+		(call->fsm.state == CALL_ORDERED && call->order_sends == 0)) {
 		/* The agent hears it with its output's answer, or has never heard of it. */
 		call_free(call);
 		return;
@@ -260,6 +266,19 @@ static enum fl_code set_tick(struct call *call, struct fl_error *err)
 		call->coordinator->deadlines, &call->tick, fl_clock_boot_ms() + TICK_MS, err);
 }
 
+/* An order, or its cancellation, that may have been lost goes out again, a few times. False: it has
+ * been sent often enough, and must have arrived. */
+static bool order_again(struct call *call, uint64_t now_ms)
+{
+	if (call->order_sync == 0 || now_ms - call->order_ms < RESEND_MS)
+		return true;
+	if (call->order_sends >= SENDS_MAX)
+		return false;
+	call->order_sync = 0;
+	agent_push_calls(call->agent);
+	return true;
+}
+
 static void check(struct call *call, uint64_t now_ms)
 {
 	uint64_t in_state_ms = now_ms - call->since_ms;
@@ -271,17 +290,20 @@ static void check(struct call *call, uint64_t now_ms)
 			call_free(call);
 		return;
 	case CALL_CANCELED:
-		if (in_state_ms >= IDLE_MS)
+		if (in_state_ms >= IDLE_MS || !order_again(call, now_ms))
 			call_free(call);
 		return;
 	case CALL_ORDERED:
 	case CALL_RUNNING:
 		if (!agent_is_heard(call->agent))
 			call_fail(call, FL_E_UNAVAILABLE, "is not heard of any more");
-		else if (call->fsm.state == CALL_ORDERED && in_state_ms >= ORDER_MS)
+		else if (call->fsm.state == CALL_ORDERED && call->order_sends == 0 &&
+			 in_state_ms >= ORDER_MS)
 			call_fail(call, FL_E_TIMEOUT, "does not come for its orders");
 		else if (idle)
 			call_cancel(call, "nobody asks");
+		else if (call->fsm.state == CALL_ORDERED && !order_again(call, now_ms))
+			move(call, CALL_RUNNING, "its order went out often enough");
 		return;
 	}
 }
@@ -376,8 +398,8 @@ static enum fl_code check_begin(
 	const struct coordinator *coordinator = exchange->coordinator;
 	const Pb__CallRequest *request = exchange->message->call_request;
 	const char *machine_id;
+	const struct call *call;
 	struct agent *agent;
-	struct fl_list *link;
 	unsigned n = 0;
 
 	if (request->kind == PB__CALL_REQUEST__KIND__KIND_UNSPECIFIED)
@@ -388,8 +410,8 @@ static enum fl_code check_begin(
 	if (agent == NULL || !agent_is_heard(agent))
 		return FL_FAIL(err, FL_E_UNAVAILABLE, "%s is on machine %s, which is not heard of",
 			request->unit, machine_id);
-	for (link = agent_calls(agent)->next; link != agent_calls(agent); link = link->next)
-		n++;
+	FL_LIST_FOREACH (call, agent_calls(agent), of_agent)
+		n += call->fsm.state != CALL_CANCELED;
 	if (n >= LIMIT_CALLS)
 		return FL_FAIL(err, FL_E_LIMIT, "machine %s has %u calls under way", machine_id, n);
 	*ret_agent = agent;
@@ -560,9 +582,14 @@ void service_call_output(struct exchange *exchange)
 		reply_output(exchange, false);
 		return;
 	}
-	if (call == NULL || call->agent == NULL || call->fsm.state == CALL_CANCELED ||
+	if (call == NULL || call->agent == NULL ||
 		strcmp(agent_machine_id(call->agent), request->machine_id) != 0) {
 		reply_output(exchange, true);
+		return;
+	}
+	if (call->fsm.state == CALL_CANCELED) {
+		reply_output(exchange, true);
+		call_free(call);
 		return;
 	}
 	before = output_of(call);
@@ -634,21 +661,9 @@ void calls_take_orders(struct agent *agent, uint64_t request_id, Pb__SyncReply *
 		if (order == NULL)
 			return;
 		call->order_sync = request_id;
+		call->order_ms = fl_clock_boot_ms();
+		call->order_sends++;
 		reply->calls[reply->n_calls++] = order;
-	}
-}
-
-void calls_orders_arrived(struct agent *agent, uint64_t request_id)
-{
-	struct call *call, *following;
-
-	FL_LIST_FOREACH_SAFE (call, agent_calls(agent), of_agent, following) {
-		if (call->order_sync == 0 || call->order_sync == request_id)
-			continue;
-		if (call->fsm.state == CALL_ORDERED)
-			move(call, CALL_RUNNING, "order arrived");
-		else if (call->fsm.state == CALL_CANCELED)
-			call_free(call);
 	}
 }
 
@@ -657,6 +672,6 @@ void calls_agent_restarted(struct agent *agent)
 	struct call *call, *following;
 
 	FL_LIST_FOREACH_SAFE (call, agent_calls(agent), of_agent, following)
-		if (call->fsm.state != CALL_ORDERED || call->order_sync != 0)
+		if (call->fsm.state != CALL_ORDERED || call->order_sends > 0)
 			call_fail(call, FL_E_UNAVAILABLE, "has restarted its agent");
 }

@@ -329,6 +329,11 @@ Pb__Envelope *asked_wait(struct asked *asked)
 
 void asked_cancel(struct asked *asked)
 {
+	if (asked->done) {
+		wire_free(asked->reply);
+		free(asked);
+		return;
+	}
 	asked->abandoned = true;
 	transport_call_cancel(asked->call);
 }
