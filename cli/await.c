@@ -179,8 +179,8 @@ static enum fl_code time_out(struct await *await, struct fl_error *err)
 
 		if (change->outcome != CHANGE_PENDING)
 			continue;
-		(void)snprintf(text, sizeof(text), "not yet after %" PRIu64 " ms, and goes on: %s",
-			await->timeout_ms, change->text != NULL ? change->text : "");
+		(void)snprintf(text, sizeof(text), "not yet after %.1f s, and goes on: %s",
+			(double)await->timeout_ms / 1000, change->text != NULL ? change->text : "");
 		FL_TRY(set_text(change, text, err));
 		change->outcome = CHANGE_TIMED_OUT;
 		change->code = FL_E_TIMEOUT;

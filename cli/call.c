@@ -45,13 +45,15 @@ static void end_call(struct connection *connection, uint64_t call_id)
 	(void)!ask(connection, &body, 0, &reply, &ignored);
 }
 
+/* A reader that has gone (| head) is as Ctrl-C. */
 static enum fl_code write_out(const ProtobufCBinaryData *data, struct fl_error *err)
 {
 	if (data->len == 0)
 		return FL_OK; /* fwrite(3) wants a pointer even then */
-	if (fwrite(data->data, 1, data->len, stdout) != data->len || fflush(stdout) != 0)
-		return FL_FAIL(err, FL_E_IO, "standard output: %s", strerrordesc_np(errno));
-	return FL_OK;
+	if (fwrite(data->data, 1, data->len, stdout) == data->len && fflush(stdout) == 0)
+		return FL_OK;
+	return FL_FAIL(err, errno == EPIPE ? FL_E_CANCELED : FL_E_IO, "standard output: %s",
+		strerrordesc_np(errno));
 }
 
 /* Runs one call to its end; *ret_exit_code is that of the program on the machine. */
@@ -63,29 +65,23 @@ static enum fl_code run_call(struct connection *connection, Pb__CallRequest *fir
 
 	for (;;) {
 		FL_CLEANUP(wire_freep) Pb__Envelope *reply = NULL;
-		const Pb__CallReply *call;
 		enum fl_code code = ask(connection, body, HOLD_MS, &reply, err);
 
-		if (code == FL_E_CANCELED && more.call_id != 0)
+		if (code == FL_OK) {
+			more.call_id = reply->call_reply->call_id;
+			body = &more;
+			code = write_out(&reply->call_reply->data, err);
+		}
+		if (code == FL_OK && reply->call_reply->ended) {
+			*ret_exit_code = reply->call_reply->exit_code;
+			return FL_OK;
+		}
+		if (code == FL_OK)
+			continue;
+		if (more.call_id != 0 && (code == FL_E_CANCELED || code == FL_E_IO))
 			end_call(connection, more.call_id);
-		if (code == FL_E_CANCELED) {
-			*ret_exit_code = EXIT_INTERRUPTED;
-			return FL_OK;
-		}
-		if (code != FL_OK)
-			return code;
-		call = reply->call_reply;
-		more.call_id = call->call_id;
-		body = &more;
-		code = write_out(&call->data, err);
-		if (code != FL_OK && !call->ended)
-			end_call(connection, call->call_id);
-		if (code != FL_OK)
-			return code;
-		if (call->ended) {
-			*ret_exit_code = call->exit_code;
-			return FL_OK;
-		}
+		*ret_exit_code = EXIT_INTERRUPTED;
+		return code == FL_E_CANCELED ? FL_OK : code;
 	}
 }
 

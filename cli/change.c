@@ -357,6 +357,7 @@ static void tell_done(const struct batch *batch, const struct change *change)
 
 static void tell(const struct batch *batch, const struct change *change)
 {
+	term_progress(NULL);
 	switch (change->outcome) {
 	case CHANGE_DONE:
 		if (!batch->json)

@@ -1,5 +1,7 @@
 /* flotactl: asks a fleet's coordinator to run units, and shows what they do. */
+#include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "cli/help.h"
@@ -29,16 +31,20 @@ int main(int argc, char **argv)
 	struct cli_options options;
 	struct command command;
 	enum fl_code code;
+	bool silent = false;
 
-	/* A reader that has gone (| head) ends us by the write's error, not by a signal. */
+	/* A reader that has gone (| head) is told by the write's error: a call ends in order. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	code = command_parse(argc, argv, &options, &command, &err);
 	if (code == FL_OK)
 		code = run(&command, &err);
-	/* What could not be written was not done. */
-	if (fflush(stdout) != 0 && code == FL_OK)
+	/* What could not be written was not done; but a reader that has gone wants no message. */
+	errno = 0;
+	if ((fflush(stdout) != 0 || ferror(stdout)) && code == FL_OK) {
 		code = FL_FAIL(&err, FL_E_IO, "standard output cannot be written");
-	if (code != FL_OK)
+		silent = errno == EPIPE;
+	}
+	if (code != FL_OK && !silent)
 		term_error("%s", fl_error_text(&err));
 	command_fini(&command, &options);
 	return code != FL_OK ? fl_code_exit(code) : command.exit_code;

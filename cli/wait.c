@@ -60,14 +60,15 @@ static enum wait_verdict judge_started(const Pb__UnitState *state, const char *w
 	return failed(state, where, text);
 }
 
+/* How it ended (killed, failed) does not matter to somebody who wanted it to end. */
 static enum wait_verdict judge_not_running(
 	const Pb__UnitState *state, bool must_load, const char *where, char *text)
 {
-	if (state->error[0] != '\0' || (must_load && !is(state->load, "loaded")))
+	if (must_load && !is(state->load, "loaded"))
 		return failed(state, where, text);
 	if (is(state->active, "inactive") || is(state->active, "failed"))
 		return done(text);
-	if (!job_went_well(state))
+	if (state->error[0] != '\0' || !job_went_well(state))
 		return failed(state, where, text);
 	return SAY(WAIT_GO_ON, text, "%s (%s) on %s", state->active, state->sub, where);
 }

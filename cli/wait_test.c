@@ -109,6 +109,19 @@ static void test_states_of_systemd(void **state)
 			rows[i].verdict, rows[i].text);
 }
 
+static void test_stopped_badly(void **state)
+{
+	Pb__Unit *unit = make(LOADED, "failed", "failed", "done");
+
+	(void)state;
+	world.states[0].error = (char *)"its process was killed by SIGTERM";
+	expect(WAIT_FOR_STOPPED, unit, WAIT_DONE, "");
+	expect(WAIT_FOR_LOADED, unit, WAIT_DONE, "");
+	world.states[0].active = (char *)"active";
+	expect(WAIT_FOR_STOPPED, unit, WAIT_FAILED,
+		"failed on " HERE ": its process was killed by SIGTERM");
+}
+
 /* What a machine says counts only for this placement, and once it has carried the change out. */
 static void test_not_yet(void **state)
 {
@@ -209,6 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_states_of_systemd),
+		cmocka_unit_test(test_stopped_badly),
 		cmocka_unit_test(test_not_yet),
 		cmocka_unit_test(test_not_loadable),
 		cmocka_unit_test(test_nowhere),
