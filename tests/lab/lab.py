@@ -69,7 +69,7 @@ def wait_until(condition, what, timeout=TIMEOUT):
 
 def fleet_groups(keeper_pid):
 	"""The control groups that a fleet has, seen from outside."""
-	return list(Path("/sys/fs/cgroup").glob(f"**/flota-lab-{keeper_pid}*"))
+	return list(Path("/sys/fs/cgroup").glob(f"*/flota-lab-{keeper_pid}*"))
 
 
 def _children(pid):

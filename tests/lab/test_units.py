@@ -286,11 +286,14 @@ def test_journal_follows(clean, n1):
 	clean.start("echo.service", service("ExecStartPre=/usr/bin/mkfifo /run/echo", fleet=ON_N1,
 		start="echo begin; exec cat <> /run/echo"))
 	follower = clean.flotactl_popen("journal", "-f", "--output=cat", "echo", stdout=subprocess.PIPE)
-	while follower.stdout.readline() != "begin\n":
-		assert follower.poll() is None
+
+	def follow(line):
+		while follower.stdout.readline() != line + "\n":
+			assert follower.poll() is None
+	follow("begin")
 	for word in "one", "two":
 		n1.run("sh", "-c", f"echo {word} > /run/echo")
-		assert follower.stdout.readline() == word + "\n"
+		follow(word)
 	# When nobody follows any more, nothing of it stays on the host.
 	follower.terminate()
 	follower.communicate()
