@@ -1,0 +1,27 @@
+/* For tests: flotactl as a shell would call it, in a folder of its own. Everything asserts. */
+#pragma once
+
+#include <sys/types.h>
+
+extern char program_folder[64];
+
+/* Makes the folder, where the configuration is too; takes what would lead to a fleet out of the
+ * environment. And removes it. */
+int program_set_up(void **state);
+int program_tear_down(void **state);
+
+/* Writes a file in the folder. */
+void program_write(const char *name, const char *text);
+
+/* Runs "flotactl @args" there; returns its exit code. *ret_said (allocated) is what both streams
+ * said, in order. */
+int program_run(const char *args, char **ret_said);
+
+/* The same: it must end with @exit_code, having said @output, or having said @part among others. */
+void program_expect(const char *args, int exit_code, const char *output);
+void program_expect_part(const char *args, int exit_code, const char *part);
+
+/* A coordinator of a new fleet "test", with its data in the folder, on a local socket that
+ * FLOTACTL_ENDPOINT names from then on. Returns when it serves. */
+pid_t program_start_coordinator(void);
+void program_stop_coordinator(pid_t pid);
