@@ -5,11 +5,13 @@
 
 #include <cmocka.h>
 
+#include <netinet/in.h>
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -506,6 +508,38 @@ static void slow_answer_is_no_dead_connection(void **state)
 	close_pair(&f);
 }
 
+/* Those that are connected are served on, and new ones when there are descriptors again. */
+static void running_out_of_file_descriptors(void **state)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct rlimit limit, none;
+	struct test_client late;
+	struct test_call call;
+	struct fixture f;
+	int waiting, fd;
+
+	(void)state;
+	open_pair(&f, NULL);
+	address.sin_port = htons(transport_server_port(f.server.server, 0));
+	assert_int_equal(test_ask(&f.client, &f.loop, &call, "echo", LONG_MS), FL_OK);
+	waiting = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	fd = dup(waiting);
+	close(fd);
+	none = limit, none.rlim_cur = (rlim_t)fd;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(connect(waiting, (struct sockaddr *)&address, sizeof(address)), 0);
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(test_ask(&f.client, &f.loop, &call, "echo", LONG_MS), FL_OK);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	test_client_open(&late, &f.loop, f.server.url, ana, false);
+	assert_int_equal(test_ask(&late, &f.loop, &call, "echo", LONG_MS), FL_OK);
+	test_client_close(&late, &f.loop);
+	close(waiting);
+	close_pair(&f);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(request_and_reply),
 	cmocka_unit_test(request_and_reply_on_the_local_socket),
@@ -522,6 +556,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(addresses_that_cannot_be),
 	cmocka_unit_test(call_that_is_not_answered_times_out),
 	cmocka_unit_test(slow_answer_is_no_dead_connection),
+	cmocka_unit_test(running_out_of_file_descriptors),
 };
 
 int main(void)
