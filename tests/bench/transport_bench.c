@@ -198,7 +198,7 @@ static void crowd_of_agents(unsigned n, pid_t child, int url_fd)
 	const struct transport_server_handlers handlers = {
 		.request = on_request, .request_gone = on_request_gone};
 	struct crowd crowd = {.n_wanted = 2 * n};
-	unsigned long before_kb;
+	unsigned long before_kb, after_kb;
 	uint64_t begin_us;
 	char url[64];
 	int status;
@@ -217,8 +217,11 @@ static void crowd_of_agents(unsigned n, pid_t child, int url_fd)
 	assert_true(write(url_fd, url, strlen(url)) > 0);
 	close(url_fd);
 	test_run_until_count(&crowd.loop, &crowd.n_held, n);
-	printf("%u agents: connected in %.2f s (both sides on this machine), %.1f kB each\n", n,
-		(double)(fl_clock_boot_us() - begin_us) / 1e6,
+	after_kb = resident_kb();
+	printf("%u agents: connected in %.2f s (both sides on this machine), ", n,
+		(double)(fl_clock_boot_us() - begin_us) / 1e6);
+	malloc_trim(0);
+	printf("%.1f kB each, %.1f after malloc_trim(3)\n", (double)(after_kb - before_kb) / n,
 		(double)(resident_kb() - before_kb) / n);
 	begin_us = fl_clock_boot_us();
 	for (unsigned i = 0; i < n; i++)
