@@ -225,7 +225,7 @@ static void do_body(struct plan *plan, bool is_new)
 		settle_recheck(core, unit);
 	else if (changes_kind || !unit->body.rules.global)
 		settle_activate(core, unit);
-	settle_globals(core);
+	settle_globals(core, NULL);
 }
 
 /* A launched unit whose process has ended, with nothing under way that would start it. */

@@ -33,6 +33,7 @@ enum fl_code core_new(
 	fl_list_init(&core->waiting);
 	fl_list_init(&core->rechecks);
 	fl_list_init(&core->helped);
+	fl_list_init(&core->globals_of);
 	fl_list_init(&core->overflows);
 	fl_list_init(&core->reap);
 	core->lease_ms = config->lease_ms != 0 ? config->lease_ms : CORE_LEASE_MS_DEFAULT;

@@ -83,6 +83,7 @@ struct machine {
 	RB_ENTRY(machine) by_id;
 	struct core *core;
 	char *id;
+	uint64_t id_prefix; /* orders machines as their IDs do */
 	struct machine_info info;
 	struct fl_fsm fsm; /* MACHINE_STATES */
 
@@ -107,6 +108,7 @@ struct machine {
 	uint32_t all_round;
 
 	struct fl_list helped; /* of core->helped */
+	struct fl_list globals; /* of core->globals_of */
 	struct mark write;
 	struct fl_list changed; /* of effects->machines */
 };
@@ -232,7 +234,8 @@ struct core {
 	struct fl_list rechecks; /* placed units whose rules may not be met any more */
 	struct fl_list helped; /* machines where something that was in the way is gone */
 	bool help_all; /* anything, not only another unit */
-	bool globals_changed;
+	bool globals_changed; /* which global unit runs where, on every machine */
+	struct fl_list globals_of; /* or on these */
 	struct fl_list overflows; /* machines with too many tombstones */
 	struct fl_list reap; /* destroyed units, to be freed when nobody holds them */
 };
@@ -401,7 +404,8 @@ void settle_recheck(struct core *core, struct unit *unit);
 void settle_recheck_machine(struct core *core, struct machine *machine);
 /* Something that was in the way on @machine is gone: another unit, or with @all anything. */
 void settle_help(struct core *core, struct machine *machine, bool all);
-void settle_globals(struct core *core); /* which global runs where may have changed */
+/* Which global runs where may have changed: on @machine, or with NULL on any. */
+void settle_globals(struct core *core, struct machine *machine);
 /* A tick: what failed for want of memory is tried again. */
 void settle_retry(struct core *core);
 

@@ -197,7 +197,7 @@ static enum fl_code take_info(struct core *core, const struct core_sync *sync,
 		return FL_OK;
 	mark_machine_write(core, *machine);
 	mark_units_changed(core, *machine);
-	settle_globals(core);
+	settle_globals(core, *machine);
 	settle_recheck_machine(core, *machine);
 	settle_help(core, *machine, true);
 	return FL_OK;

@@ -2,8 +2,22 @@
 
 #include "coordinator/core/internal.h"
 
+/* The first 8 characters as a number, so that comparing IDs seldom has to look at more. */
+static uint64_t id_prefix(const char *id)
+{
+	uint64_t prefix = 0;
+
+	for (int i = 0; i < 8; i++) {
+		prefix = prefix << 8 | (unsigned char)*id;
+		id += *id != '\0';
+	}
+	return prefix;
+}
+
 int machine_compare(const struct machine *a, const struct machine *b)
 {
+	if (a->id_prefix != b->id_prefix)
+		return a->id_prefix < b->id_prefix ? -1 : 1;
 	return strcmp(a->id, b->id);
 }
 
@@ -313,6 +327,7 @@ enum fl_code machine_add(struct core *core, const char *id, struct machine_info 
 		return FL_FAIL_NO_MEMORY(err);
 	}
 	machine->core = core;
+	machine->id_prefix = id_prefix(id);
 	machine->write.kind = MARK_MACHINE;
 	machine->deltas_from = core->revision;
 	machine->last_heard_ms = core->now_ms;
@@ -341,6 +356,7 @@ void machines_free(struct core *core)
 		fl_list_remove(&machine->suspect);
 		fl_list_remove(&machine->overflow);
 		fl_list_remove(&machine->helped);
+		fl_list_remove(&machine->globals);
 		fl_list_remove(&machine->write.link);
 		fl_list_remove(&machine->changed);
 		machine_info_fini(core, &machine->info);

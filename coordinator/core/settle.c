@@ -51,7 +51,7 @@ void settle_activate(struct core *core, struct unit *unit)
 			unit->epoch = core_next_revision(core);
 			mark_unit_write(core, unit);
 		}
-		settle_globals(core);
+		settle_globals(core, NULL);
 		return;
 	}
 	leave_list(core, unit);
@@ -64,7 +64,7 @@ void settle_deactivate(struct core *core, struct unit *unit)
 	fl_list_remove(&unit->recheck);
 	if (RB_FIND(global_tree, &core->globals, unit) == unit) {
 		RB_REMOVE(global_tree, &core->globals, unit);
-		settle_globals(core); /* others may have conflicted with it */
+		settle_globals(core, NULL); /* others may have conflicted with it */
 	}
 }
 
@@ -107,9 +107,12 @@ void settle_help(struct core *core, struct machine *machine, bool all)
 	core->help_all |= all;
 }
 
-void settle_globals(struct core *core)
+void settle_globals(struct core *core, struct machine *machine)
 {
-	core->globals_changed = true;
+	if (machine == NULL)
+		core->globals_changed = true;
+	else if (!fl_list_linked(&machine->globals))
+		fl_list_append(&core->globals_of, &machine->globals);
 }
 
 void settle_retry(struct core *core)
@@ -119,7 +122,7 @@ void settle_retry(struct core *core)
 	if (core->memory_retry_ms == 0 || core->now_ms < core->memory_retry_ms)
 		return;
 	core->memory_retry_ms = 0;
-	settle_globals(core);
+	settle_globals(core, NULL);
 	FL_LIST_FOREACH_SAFE (unit, &core->waiting, waiting, following)
 		if ((unit->refused_for & 1U << REFUSAL_MEMORY) != 0)
 			settle_activate(core, unit);
@@ -263,6 +266,8 @@ void settle(struct core *core)
 		if (core->globals_changed) {
 			core->globals_changed = false;
 			decide_globals(core);
+		} else if ((link = fl_list_pop(&core->globals_of)) != NULL) {
+			decide_globals_of(core, FL_LIST_ENTRY(link, struct machine, globals));
 		} else if ((link = fl_list_pop(&core->rechecks)) != NULL) {
 			decide_recheck(core, FL_LIST_ENTRY(link, struct unit, recheck));
 		} else if (!fl_list_empty(&core->fresh)) {
