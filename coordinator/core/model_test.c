@@ -17,7 +17,6 @@
 #include "base/random.h"
 #include "coordinator/core/internal.h"
 #include "coordinator/core/testing.h"
-#include "unitfiles/glob.h"
 
 #define N_MACHINES 20
 #define N_UNITS    200
@@ -48,231 +47,6 @@ static void unit_name(char name[32], unsigned i)
 
 /* ---- What must always hold --------------------------------------------------------------- */
 
-static bool live(const struct placement *placement)
-{
-	return placement != NULL && !placement->removed;
-}
-
-static bool any_matches(const struct fl_strv *globs, const char *name)
-{
-	for (size_t i = 0; i < globs->n; i++)
-		if (unit_glob_match(globs->items[i], name))
-			return true;
-	return false;
-}
-
-static bool in_conflict(const struct unit *a, const struct unit *b)
-{
-	return a != b && (any_matches(&a->body.rules.conflicts, b->name) ||
-				 any_matches(&b->body.rules.conflicts, a->name));
-}
-
-static bool metadata_met(const struct unit_rules *rules, const struct machine *machine)
-{
-	for (size_t i = 0; i < rules->n_metadata; i++) {
-		const char *value = machine_metadata(machine, rules->metadata[i].key);
-
-		if (value == NULL || !fl_strv_has(&rules->metadata[i].values, value))
-			return false;
-	}
-	return true;
-}
-
-/* Whether a unit that is not global may be where it is, or go there. */
-static bool may_be_on(const struct core *core, const struct unit *unit,
-	const struct machine *machine, bool coming)
-{
-	const struct unit_rules *rules = &unit->body.rules;
-	struct placement *other;
-
-	if (rules->machine_id != NULL && strcmp(rules->machine_id, machine->id) != 0)
-		return false;
-	if (!metadata_met(rules, machine))
-		return false;
-	for (size_t i = 0; i < rules->machine_of.n; i++) {
-		const struct unit *leader = unit_find(core, rules->machine_of.items[i]);
-
-		if (leader == NULL || !live(placement_find(machine, leader->name)))
-			return false;
-	}
-	RB_FOREACH (other, placement_tree, (struct placement_tree *)&machine->placements) {
-		const struct unit *there = other->unit;
-
-		if (!live(other) || there == unit)
-			continue;
-		if (in_conflict(unit, there))
-			return false;
-		if (coming && any_matches(&there->body.rules.replaces, unit->name) &&
-			!any_matches(&rules->replaces, there->name))
-			return false;
-	}
-	return true;
-}
-
-static void check_placed(const struct core *core, const struct unit *unit)
-{
-	const struct machine *machine = unit->placed->machine;
-
-	assert_true(live(unit->placed) && unit->placed->unit == unit);
-	assert_int_equal(unit->placed->epoch, unit->epoch);
-	assert_false(fl_list_linked(&unit->waiting));
-	if (machine_is_up(machine) && !may_be_on(core, unit, machine, false)) {
-		FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
-
-		place_check_stay(unit, machine, &why);
-		fail_msg("%s may not be on %s: %s", unit->name, machine->id, fl_buf_str(&why));
-	}
-}
-
-static void check_waiting(const struct core *core, const struct unit *unit)
-{
-	FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
-	struct machine *machine;
-
-	if (!fl_list_linked(&unit->waiting))
-		fail_msg("%s is not placed, and does not wait", unit->name);
-	why_waiting(core, unit, core->now_ms, &why);
-	assert_true(why.len > 0);
-	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
-		if (machine_is_up(machine) && may_be_on(core, unit, machine, true))
-			fail_msg("%s waits although %s can take it", unit->name, machine->id);
-}
-
-static void check_units(struct model *model)
-{
-	const struct core *core = model->fleet.core;
-	size_t n = 0, n_waiting = 0, n_conflict_waiting = 0;
-	struct unit *unit;
-
-	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
-		size_t placements = unit_placement_count(unit);
-		const struct placement *placement;
-		bool global = unit->body.rules.global;
-		const unsigned units = 1U << REFUSAL_CONFLICT | 1U << REFUSAL_REPLACED;
-
-		n += !unit->gone;
-		assert_false(unit->gone && fl_list_empty(&unit->placements) &&
-			     !fl_list_linked(&unit->reap));
-		assert_false(fl_list_linked(&unit->recheck));
-		assert_true(global || placements == (unit->placed != NULL));
-		if (!unit_is_active(unit)) {
-			assert_int_equal(placements, 0);
-			assert_false(fl_list_linked(&unit->waiting));
-			continue;
-		}
-		assert_true(core->revision >= unit->revision);
-		FL_LIST_FOREACH (placement, &unit->placements, of_unit)
-			assert_true(placement->removed || placement->epoch == unit->epoch);
-		if (global)
-			assert_false(fl_list_linked(&unit->waiting));
-		else if (unit->placed != NULL)
-			check_placed(core, unit);
-		else
-			check_waiting(core, unit);
-		n_waiting += fl_list_linked(&unit->waiting);
-		n_conflict_waiting += (unit->refused_for & units) != 0;
-	}
-	assert_int_equal(n, core->n_units);
-	assert_int_equal(n_conflict_waiting, core->n_conflict_waiting);
-	assert_true(fl_list_empty(&core->fresh));
-	FL_LIST_FOREACH (unit, &core->waiting, waiting)
-		n_waiting--;
-	assert_int_equal(n_waiting, 0);
-	model->n_waiting += !fl_list_empty(&core->waiting);
-}
-
-/* The global units of a machine, decided anew: in name order, each against those before it. */
-static void check_globals(const struct core *core, const struct machine *machine)
-{
-	const struct unit *here[N_UNITS];
-	size_t n = 0;
-	struct unit *unit;
-
-	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
-		bool wanted = unit_is_active(unit) && unit->body.rules.global &&
-			      metadata_met(&unit->body.rules, machine);
-
-		for (size_t i = 0; i < n && wanted; i++)
-			wanted = !in_conflict(unit, here[i]);
-		if (unit->body.rules.global)
-			assert_int_equal(live(placement_find(machine, unit->name)), wanted);
-		if (wanted)
-			here[n++] = unit;
-	}
-}
-
-static void check_pool(const struct pool *pool, const struct core *core)
-{
-	const struct load_node *before = NULL;
-	struct machine *machine;
-	struct load_node *node;
-	size_t n = 0;
-
-	RB_FOREACH (node, load_tree, (struct load_tree *)&pool->up) {
-		assert_true(before == NULL || load_compare(before, node) < 0);
-		assert_true(machine_is_up(node->machine) && node->pool == pool);
-		before = node;
-		n++;
-	}
-	assert_int_equal(n, pool->n_up);
-	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines) {
-		const char *value = pool->key != NULL ? machine_metadata(machine, pool->key) : NULL;
-
-		if (machine_is_up(machine) &&
-			(pool->key == NULL || (value != NULL && strcmp(value, pool->value) == 0)))
-			n--;
-	}
-	assert_int_equal(n, 0);
-}
-
-static void check_machine(const struct core *core, const struct machine *machine)
-{
-	size_t n_units = 0, n_tombstones = 0, n_changes = 0, n_conflictors = 0;
-	struct placement *placement;
-	uint64_t revision = 0;
-
-	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
-		n_units += !placement->removed;
-		n_tombstones += placement->removed;
-		n_conflictors += live(placement) && placement->unit->body.rules.conflicts.n > 0;
-		assert_ptr_equal(placement->machine, machine);
-	}
-	assert_int_equal(n_units, machine->n_units);
-	assert_int_equal(n_tombstones, machine->n_tombstones);
-	FL_LIST_FOREACH (placement, &machine->changes, change) {
-		assert_true(placement->revision > revision);
-		revision = placement->revision;
-		n_changes++;
-	}
-	assert_int_equal(n_changes, n_units + n_tombstones);
-	FL_LIST_FOREACH (placement, &machine->tombstones, tombstone) {
-		assert_true(placement->removed);
-		n_tombstones--;
-	}
-	assert_int_equal(n_tombstones, 0);
-	FL_LIST_FOREACH (placement, &machine->conflictors, conflictor)
-		n_conflictors--;
-	assert_int_equal(n_conflictors, 0);
-	assert_int_equal(machine->fsm.state == MACHINE_LOST, !fl_list_linked(&machine->lease));
-	check_globals(core, machine);
-}
-
-static void check_leases(const struct core *core)
-{
-	const struct machine *machine;
-	uint64_t before = 0;
-	size_t n = 0;
-
-	FL_LIST_FOREACH (machine, &core->leases, lease) {
-		assert_true(machine->last_heard_ms >= before);
-		assert_true(machine->last_heard_ms + core->lease_ms > core->now_ms);
-		before = machine->last_heard_ms;
-		n++;
-	}
-	assert_int_equal(n, core->n_leases);
-	assert_true(core_next_deadline(core) > core->now_ms);
-}
-
 static void check_epochs(struct model *model)
 {
 	char name[32];
@@ -293,18 +67,9 @@ static void check_epochs(struct model *model)
 
 static void check(struct model *model)
 {
-	const struct core *core = model->fleet.core;
-	struct machine *machine;
-	struct pool *pool;
-
-	check_units(model);
-	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
-		check_machine(core, machine);
-	check_pool(&core->all, core);
-	RB_FOREACH (pool, pool_tree, (struct pool_tree *)&core->pools)
-		check_pool(pool, core);
-	check_leases(core);
+	fleet_check(model->fleet.core);
 	check_epochs(model);
+	model->n_waiting += !fl_list_empty(&model->fleet.core->waiting);
 }
 
 /* ---- What happens ------------------------------------------------------------------------ */
@@ -433,30 +198,6 @@ static void random_agent(struct model *model)
 	assert_int_equal(fl_map_count(agent->units), n);
 }
 
-/* All that has to survive. */
-static void snapshot(const struct core *core, struct fl_buf *text)
-{
-	struct unit *unit;
-
-	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
-		struct machine *machine;
-
-		if (unit->gone)
-			continue;
-		fl_buf_printf(text, "%s %d %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 ":",
-			unit->name, (int)unit->desired, unit->body.hash, unit->epoch,
-			unit->change_revision, unit->start_generation, unit->restart_generation);
-		RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines) {
-			const struct placement *placement = placement_find(machine, unit->name);
-
-			if (live(placement))
-				fl_buf_printf(text, " %s/%" PRIu64, machine->id, placement->epoch);
-		}
-		fl_buf_text(text, "\n");
-	}
-	assert_true(fl_buf_ok(text));
-}
-
 /* Shows only the first line that differs. */
 static void assert_same_lines(const char *before, const char *after)
 {
@@ -475,9 +216,9 @@ static void crash(struct model *model)
 	FL_CLEANUP_BUF struct fl_buf before = FL_BUF_INIT, after = FL_BUF_INIT;
 	uint64_t revision = core_revision(model->fleet.core);
 
-	snapshot(model->fleet.core, &before);
+	fleet_snapshot(model->fleet.core, &before);
 	fleet_restart(&model->fleet);
-	snapshot(model->fleet.core, &after);
+	fleet_snapshot(model->fleet.core, &after);
 	assert_same_lines(fl_buf_str(&before), fl_buf_str(&after));
 	assert_true(core_revision(model->fleet.core) > revision);
 	model->n_restarts++;

@@ -69,6 +69,11 @@ uint64_t fleet_epoch(struct fleet *fleet, const char *name);
 /* What speaks against a unit on a machine; "" = nothing. */
 const char *fleet_refusal(struct fleet *fleet, const char *name, const char *machine);
 
+/* Asserts all that must hold after every step (testing_check.c). */
+void fleet_check(const struct core *core);
+/* All that has to survive a crash, a line for each unit. */
+void fleet_snapshot(const struct core *core, struct fl_buf *text);
+
 /* An agent that keeps its assignment as a real one does. */
 struct agent {
 	const char *machine; /* borrowed */
