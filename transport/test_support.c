@@ -20,6 +20,8 @@
 
 static char folder[128];
 static unsigned n_files;
+static char *kept[4096]; /* paths, until test_cleanup() */
+static unsigned n_kept;
 
 const char *test_folder(void)
 {
@@ -43,6 +45,14 @@ void test_cleanup(void)
 	if (folder[0] != '\0')
 		(void)nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	folder[0] = '\0';
+	while (n_kept > 0)
+		free(kept[--n_kept]);
+}
+
+static char *keep(char *path)
+{
+	assert_true(n_kept < FL_COUNT(kept));
+	return kept[n_kept++] = path;
 }
 
 /* ---- Certificates --------------------------------------------------------------------------- */
@@ -147,11 +157,8 @@ static const char *purpose_of(const struct test_certificate *certificate)
 										: "clientAuth";
 }
 
-/* The paths are kept for as long as the process lives: tests are short. */
 struct tls_files test_ca_issue(struct test_ca *ca, const struct test_certificate *wanted)
 {
-	static char *kept[4096];
-	static unsigned n_kept;
 	bool dated = wanted->valid_from_s != 0 || wanted->valid_to_s != 0;
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *certificate = certificate_new(key, ca->certificate, "leaf",
@@ -172,9 +179,8 @@ struct tls_files test_ca_issue(struct test_ca *ca, const struct test_certificate
 		extend(certificate, ca->certificate, NID_subject_alt_name, names);
 	}
 	assert_true(X509_sign(certificate, ca->key, EVP_sha256()) > 0);
-	assert_true(n_kept + 2 <= FL_COUNT(kept));
-	files.certificate = kept[n_kept++] = write_certificate(certificate);
-	files.key = kept[n_kept++] = write_key(key);
+	files.certificate = keep(write_certificate(certificate));
+	files.key = keep(write_key(key));
 	X509_free(certificate);
 	EVP_PKEY_free(key);
 	return files;
