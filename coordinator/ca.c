@@ -60,6 +60,12 @@ void ca_pair_fini(struct ca_pair *pair)
 	*pair = (struct ca_pair){0};
 }
 
+static void pair_move(struct ca_pair *to, struct ca_pair *from)
+{
+	*to = *from;
+	*from = (struct ca_pair){0};
+}
+
 void ca_free(struct ca *ca)
 {
 	if (ca == NULL)
@@ -233,8 +239,7 @@ enum fl_code ca_create(
 	FL_TRY(certificate_to_pem(ca->certificate, &pair.certificate, err));
 	FL_TRY(key_to_pem(ca->key, &pair.key, err));
 	*ret_ca = FL_TAKE(ca);
-	*ret_pair = pair;
-	pair = (struct ca_pair){0};
+	pair_move(ret_pair, &pair);
 	return FL_OK;
 }
 
@@ -404,7 +409,6 @@ enum fl_code ca_issue(const struct ca *ca, const struct identity *identity,
 	FL_TRY(sign_leaf(ca, identity, addresses, not_after, key, &certificate, err));
 	FL_TRY(certificate_to_pem(certificate, &pair.certificate, err));
 	FL_TRY(key_to_pem(key, &pair.key, err));
-	*ret_pair = pair;
-	pair = (struct ca_pair){0};
+	pair_move(ret_pair, &pair);
 	return FL_OK;
 }

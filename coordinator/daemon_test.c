@@ -298,6 +298,72 @@ static void test_nonsense(void **state)
 	peer_call_fails(f->ana, &envelope, FL_E_NOT_FOUND, "nosuch.service");
 }
 
+static void on_garbage_done(enum fl_code code, const uint8_t *data, size_t len,
+	const struct fl_error *err, void *userdata)
+{
+	(void)data;
+	(void)len;
+	(void)err;
+	assert_int_not_equal(code, FL_OK);
+	*(bool *)userdata = true;
+}
+
+static void test_garbage(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *other = peer_new(f->fleet, "operators", "root");
+	static uint8_t garbage[4096];
+	bool done = false;
+
+	/* Its connection ends, each time; others do not notice. */
+	memset(garbage, 0xff, sizeof(garbage));
+	assert_int_equal(transport_client_call(other->client, garbage, sizeof(garbage), 500,
+				 on_garbage_done, &done, NULL, NULL),
+		FL_OK);
+	while (!done)
+		(void)uv_run(&f->fleet->loop, UV_RUN_ONCE);
+	peer_free(other);
+	wire_free(hello(f->ana));
+}
+
+static void on_version_done(enum fl_code code, const uint8_t *data, size_t len,
+	const struct fl_error *err, void *userdata)
+{
+	struct fl_error why = {0};
+	Pb__Envelope *reply = NULL;
+
+	(void)err;
+	assert_int_equal(code, FL_OK);
+	assert_int_equal(wire_unpack(data, len, &reply, NULL, &why), FL_OK);
+	assert_int_equal(reply->request_id, 5);
+	assert_int_equal(wire_reply_error(reply, &why), FL_E_VERSION);
+	assert_non_null(strstr(why.text, "upgrade the older program"));
+	wire_free(reply);
+	*(bool *)userdata = true;
+}
+
+static void test_other_version(void **state)
+{
+	struct fixture *f = *state;
+	Pb__Envelope envelope = PB__ENVELOPE__INIT;
+	Pb__HelloRequest request = PB__HELLO_REQUEST__INIT;
+	uint8_t data[64];
+	bool done = false;
+	size_t len;
+
+	envelope.version = PROTO_VERSION + 1;
+	envelope.request_id = 5;
+	envelope.body_case = PB__ENVELOPE__BODY_HELLO_REQUEST;
+	envelope.hello_request = &request;
+	assert_true(pb__envelope__get_packed_size(&envelope) <= sizeof(data));
+	len = pb__envelope__pack(&envelope, data);
+	assert_int_equal(transport_client_call(f->ana->client, data, len, 60000, on_version_done,
+				 &done, NULL, NULL),
+		FL_OK);
+	while (!done)
+		(void)uv_run(&f->fleet->loop, UV_RUN_ONCE);
+}
+
 static void test_unknown_machine_is_asked_for_info(void **state)
 {
 	struct fixture *f = *state;
@@ -402,6 +468,8 @@ int main(void)
 		FIXTURE_TEST(test_authorisation),
 		FIXTURE_TEST(test_hello),
 		FIXTURE_TEST(test_nonsense),
+		FIXTURE_TEST(test_garbage),
+		FIXTURE_TEST(test_other_version),
 		FIXTURE_TEST(test_unknown_machine_is_asked_for_info),
 		FIXTURE_TEST(test_disk_full),
 		FIXTURE_TEST(test_stops_with_requests_held),

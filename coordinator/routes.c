@@ -29,36 +29,32 @@ static const char *output_machine(const Pb__Envelope *message)
 /* Tenants' users have nothing here yet but hello. */
 static const struct route {
 	Pb__Envelope__BodyCase body;
-	const char *name;
 	unsigned may; /* a bit for each identity kind */
-	const char *needs; /* for who may not */
+	const char *name;
 	const char *(*machine_id)(const Pb__Envelope *message); /* it must be the peer's own */
 	void (*serve)(struct exchange *exchange);
 } routes[] = {
-#define ROUTE_PEOPLE(BODY, name, serve) \
-	{ \
-		PB__ENVELOPE__BODY_##BODY, name, PEOPLE, \
-			"an operator's certificate, or root on the coordinator's machine", NULL, \
-			serve \
-	}
-#define ROUTE_MACHINE(BODY, name, machine_id, serve) \
-	{ \
-		PB__ENVELOPE__BODY_##BODY, name, MACHINES, "the machine's own certificate", \
-			machine_id, serve \
-	}
-	{PB__ENVELOPE__BODY_HELLO_REQUEST, "hello", ANYBODY, "a certificate of the fleet", NULL,
-		service_hello},
-	ROUTE_PEOPLE(CHANGE_REQUEST, "change units", service_change),
-	ROUTE_PEOPLE(UNITS_REQUEST, "list units", service_units),
-	ROUTE_PEOPLE(MACHINES_REQUEST, "list machines", service_machines),
-	ROUTE_PEOPLE(WHY_REQUEST, "ask why", service_why),
-	ROUTE_PEOPLE(CALL_REQUEST, "see status and journals", service_call),
-	ROUTE_MACHINE(SYNC_REQUEST, "receive an assignment", sync_machine, service_sync),
-	ROUTE_MACHINE(REPORT_REQUEST, "report", report_machine, service_report),
-	ROUTE_MACHINE(CALL_OUTPUT_REQUEST, "give output", output_machine, service_call_output),
-#undef ROUTE_PEOPLE
-#undef ROUTE_MACHINE
+	{PB__ENVELOPE__BODY_HELLO_REQUEST, ANYBODY, "say hello", NULL, service_hello},
+	{PB__ENVELOPE__BODY_CHANGE_REQUEST, PEOPLE, "change units", NULL, service_change},
+	{PB__ENVELOPE__BODY_UNITS_REQUEST, PEOPLE, "list units", NULL, service_units},
+	{PB__ENVELOPE__BODY_MACHINES_REQUEST, PEOPLE, "list machines", NULL, service_machines},
+	{PB__ENVELOPE__BODY_WHY_REQUEST, PEOPLE, "ask why", NULL, service_why},
+	{PB__ENVELOPE__BODY_CALL_REQUEST, PEOPLE, "see status and journals", NULL, service_call},
+	{PB__ENVELOPE__BODY_SYNC_REQUEST, MACHINES, "receive an assignment", sync_machine,
+		service_sync},
+	{PB__ENVELOPE__BODY_REPORT_REQUEST, MACHINES, "report", report_machine, service_report},
+	{PB__ENVELOPE__BODY_CALL_OUTPUT_REQUEST, MACHINES, "give output", output_machine,
+		service_call_output},
 };
+
+/* For who may not. */
+static const char *needed(const struct route *route)
+{
+	if (route->may == PEOPLE)
+		return "an operator's certificate, or root on the coordinator's machine";
+	return route->may == MACHINES ? "the machine's own certificate"
+				      : "a certificate of the fleet";
+}
 
 static const struct route *find(Pb__Envelope__BodyCase body)
 {
@@ -77,7 +73,7 @@ static enum fl_code authorise(
 	identity_describe(identity, who, sizeof(who));
 	if ((route->may & (1U << identity->kind)) == 0)
 		return FL_FAIL(err, FL_E_DENIED, "%s may not %s: that takes %s", who, route->name,
-			route->needs);
+			needed(route));
 	if (identity->kind != IDENTITY_LOCAL &&
 		strcmp(identity->fleet, exchange->coordinator->fleet) != 0)
 		return FL_FAIL(err, FL_E_DENIED, "%s is of the fleet \"%s\", this is \"%s\"", who,
@@ -85,7 +81,7 @@ static enum fl_code authorise(
 	if (route->machine_id != NULL &&
 		strcmp(route->machine_id(exchange->message), identity->name) != 0)
 		return FL_FAIL(err, FL_E_DENIED, "%s may not %s for machine %s: that takes %s", who,
-			route->name, route->machine_id(exchange->message), route->needs);
+			route->name, route->machine_id(exchange->message), needed(route));
 	return FL_OK;
 }
 

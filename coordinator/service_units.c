@@ -237,6 +237,7 @@ static enum fl_code fill_units_page(
 		Pb__Unit *unit = NULL;
 
 		if (revision == 0) {
+			fl_assert(page->gone != NULL); /* the core's own names all exist */
 			page->gone[page->n_gone++] = (char *)name;
 			continue;
 		}

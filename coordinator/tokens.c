@@ -13,7 +13,6 @@
 #define KEY_MAX_BYTES (IDENTITY_URI_MAX + 24)
 
 struct remembered {
-	struct fl_list link; /* by age, the oldest first */
 	uint64_t until_ms;
 	uint8_t *data;
 	size_t len;
@@ -21,8 +20,7 @@ struct remembered {
 };
 
 struct tokens {
-	struct fl_map *by_key;
-	struct fl_list by_age;
+	struct fl_map *by_key; /* the oldest first: a map keeps the order of insertion */
 	size_t bytes;
 };
 
@@ -33,44 +31,40 @@ enum fl_code tokens_new(struct tokens **ret_tokens, struct fl_error *err)
 	if (tokens == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(fl_map_new(&tokens->by_key, err));
-	fl_list_init(&tokens->by_age);
 	*ret_tokens = FL_TAKE(tokens);
 	return FL_OK;
+}
+
+static struct remembered *oldest(const struct tokens *tokens)
+{
+	const struct fl_map_entry *entry = fl_map_first(tokens->by_key);
+
+	return entry != NULL ? fl_map_value(entry) : NULL;
 }
 
 static void forget(struct tokens *tokens, struct remembered *remembered)
 {
 	(void)fl_map_remove(tokens->by_key, remembered->key);
-	fl_list_remove(&remembered->link);
 	tokens->bytes -= remembered->len;
 	free(remembered->data);
 	free(remembered);
 }
 
-static struct remembered *oldest(struct tokens *tokens)
+static void forget_old(struct tokens *tokens, uint64_t now_ms)
 {
-	if (fl_list_empty(&tokens->by_age))
-		return NULL;
-	return FL_LIST_ENTRY(tokens->by_age.next, struct remembered, link);
+	struct remembered *first;
+
+	while ((first = oldest(tokens)) != NULL && first->until_ms <= now_ms)
+		forget(tokens, first);
 }
 
 void tokens_free(struct tokens *tokens)
 {
 	if (tokens == NULL)
 		return;
-	while (oldest(tokens) != NULL)
-		forget(tokens, oldest(tokens));
+	forget_old(tokens, UINT64_MAX);
 	fl_map_free(tokens->by_key);
 	free(tokens);
-}
-
-static void forget_old(struct tokens *tokens)
-{
-	uint64_t now_ms = fl_clock_boot_ms();
-	struct remembered *first;
-
-	while ((first = oldest(tokens)) != NULL && first->until_ms <= now_ms)
-		forget(tokens, first);
 }
 
 /* A token is its peer's own: another's reply is never found by guessing its number. */
@@ -91,7 +85,7 @@ Pb__Envelope *tokens_find(struct tokens *tokens, const struct identity *identity
 
 	if (token == 0)
 		return NULL;
-	forget_old(tokens);
+	forget_old(tokens, fl_clock_boot_ms());
 	make_key(identity, token, key);
 	remembered = fl_map_get(tokens->by_key, key);
 	if (remembered == NULL ||
@@ -123,7 +117,6 @@ void tokens_remember(
 		free(remembered);
 		return;
 	}
-	fl_list_append(&tokens->by_age, &remembered->link);
 	tokens->bytes += remembered->len;
 	while (tokens->bytes > BYTES_MAX || fl_map_count(tokens->by_key) > REPLIES_MAX)
 		forget(tokens, oldest(tokens));

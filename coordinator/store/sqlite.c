@@ -29,8 +29,7 @@
 	X(COMMIT, "COMMIT") \
 	X(ROLLBACK, "ROLLBACK") \
 	X(NEXT, "UPDATE head SET revision = revision + 1 RETURNING revision") \
-	X(PUT, "INSERT INTO record (key, value, revision) VALUES (?1, ?2, ?3) " \
-	       "ON CONFLICT (key) DO UPDATE SET value = ?2, revision = ?3") \
+	X(PUT, "REPLACE INTO record (key, value, revision) VALUES (?1, ?2, ?3)") \
 	X(DELETE, "DELETE FROM record WHERE key = ?1") \
 	X(GET, "SELECT revision FROM record WHERE key = ?1") \
 	X(LIST, "SELECT key, value, revision FROM record ORDER BY key")
