@@ -61,6 +61,13 @@ void assignment_write(const struct assignment *assignment, Pb__Assignment *ret_m
 	ret_message->restart_generation = assignment->restart_generation;
 }
 
+bool assignment_done_equal(const struct assignment_done *a, const struct assignment_done *b)
+{
+	return strcmp(a->hash, b->hash) == 0 && a->desired == b->desired && a->epoch == b->epoch &&
+	       a->start_generation == b->start_generation &&
+	       a->restart_generation == b->restart_generation;
+}
+
 void assignment_done_from(const struct assignment *assignment, struct assignment_done *ret_done)
 {
 	struct assignment_done done = {

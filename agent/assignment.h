@@ -37,6 +37,7 @@ struct assignment_done {
 	uint64_t start_generation, restart_generation;
 };
 
+bool assignment_done_equal(const struct assignment_done *a, const struct assignment_done *b);
 void assignment_done_from(const struct assignment *assignment, struct assignment_done *ret_done);
 void assignment_done_read(const Pb__AgentDone *message, struct assignment_done *ret_done);
 

@@ -54,6 +54,8 @@ struct driver_state {
 /* Neither inactive nor failed: there is something to stop. */
 bool driver_state_is_running(const struct driver_state *state);
 
+bool driver_state_equal(const struct driver_state *a, const struct driver_state *b);
+
 /* How a step ended. */
 struct driver_outcome {
 	enum driver_verb verb;

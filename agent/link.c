@@ -385,11 +385,17 @@ enum fl_code link_send_output(struct link *link, Pb__CallOutputRequest *message,
 
 /* ---- The connection ----------------------------------------------------------------------- */
 
+static void on_client_closed(void *userdata);
+
 static void on_client_moved(void *userdata)
 {
 	struct link *link = userdata;
 
 	link->moving = false;
+	if (link->closing > 0) {
+		on_client_closed(link);
+		return;
+	}
 	link->url = (link->url + 1) % link->urls.n;
 	connect_next(link);
 }
@@ -429,16 +435,10 @@ static enum fl_code client_open(struct link *link, struct fl_error *err)
 		&link->client, link->loop, &config, &client_handlers, link, err);
 }
 
-static void on_client_closed(void *userdata);
-
 static void connect_next(struct link *link)
 {
 	struct fl_error err = {.code = FL_OK};
 
-	if (link->closing > 0) {
-		on_client_closed(link);
-		return;
-	}
 	if (client_open(link, &err) == FL_OK)
 		return;
 	/* Not a matter of the network, but of this machine's memory or of a URL. */

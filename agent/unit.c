@@ -173,7 +173,7 @@ static struct driver_definition definition_of(const struct unit *unit)
 
 static void set_done(struct unit *unit, const struct assignment_done *done)
 {
-	if (memcmp(&unit->done, done, sizeof(*done)) == 0)
+	if (assignment_done_equal(&unit->done, done))
 		return;
 	unit->done = *done;
 	unit->events->done(unit, unit->userdata);

@@ -516,7 +516,7 @@ static void calls_end(struct bus *bus)
 
 	fl_error_set(&err, FL_E_UNAVAILABLE, "the connection to systemd was lost");
 	fl_list_splice(&bus->sent, &bus->waiting);
-	while ((node = bus->sent.next) != &bus->sent)
+	while ((node = fl_list_pop(&bus->sent)) != NULL)
 		call_end(FL_LIST_ENTRY(node, struct bus_call, link), FL_E_UNAVAILABLE, NULL, &err);
 }
 
@@ -577,10 +577,12 @@ static void on_closed(uv_handle_t *handle)
 
 void bus_close(struct bus *bus, void (*closed)(void *userdata), void *userdata)
 {
+	struct fl_list *node;
+
 	fl_fsm_move(&bus->fsm, BUS_CLOSED, "closed");
 	fl_list_splice(&bus->sent, &bus->waiting);
-	while (!fl_list_empty(&bus->sent))
-		call_free(FL_LIST_ENTRY(bus->sent.next, struct bus_call, link));
+	while ((node = fl_list_pop(&bus->sent)) != NULL)
+		call_free(FL_LIST_ENTRY(node, struct bus_call, link));
 	if (bus->connection != NULL)
 		connection_close(FL_TAKE(bus->connection));
 	bus->closed = closed;

@@ -102,7 +102,7 @@ void systemd_unit_apply(struct systemd_unit *unit, const struct properties *prop
 		memcpy(all.load_error, properties->load_error, sizeof(all.load_error));
 		explain_state(&all, state->failure, sizeof(state->failure));
 	}
-	if (memcmp(&before, state, sizeof(before)) != 0)
+	if (!driver_state_equal(&before, state))
 		unit->systemd->handlers->state(unit->userdata);
 }
 
