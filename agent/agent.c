@@ -191,8 +191,10 @@ static bool accept_store(struct agent *agent, const char *store_id)
 		}
 		fl_log(FL_NOTICE, "agent.adopt", "from=%s to=%s", agent->store_id, store_id);
 	}
-	if (strcmp(agent->store_id, store_id) != 0)
+	if (strcmp(agent->store_id, store_id) != 0) {
 		(void)snprintf(agent->store_id, sizeof(agent->store_id), "%s", store_id);
+		reconcile_forget_epochs(agent->reconcile);
+	}
 	(void)unlink(agent->adopt_path);
 	return true;
 }

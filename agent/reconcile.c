@@ -215,6 +215,16 @@ void reconcile_remove(struct reconcile *reconcile, const char *name, uint64_t re
 		unit_unassign(unit, revision);
 }
 
+void reconcile_forget_epochs(struct reconcile *reconcile)
+{
+	FL_MAP_FOREACH (entry, following, reconcile->units) {
+		struct unit *unit = fl_map_value(entry);
+
+		unit->assignment.epoch = 0;
+		unit->assignment.revision = 0;
+	}
+}
+
 void reconcile_reset_begin(struct reconcile *reconcile)
 {
 	FL_MAP_FOREACH (entry, following, reconcile->units)

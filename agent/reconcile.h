@@ -53,6 +53,9 @@ enum fl_code reconcile_assign(struct reconcile *reconcile, const Pb__Assignment 
  * that says so. Unknown names are ignored. */
 void reconcile_remove(struct reconcile *reconcile, const char *name, uint64_t revision);
 
+/* Another coordinator's assignments follow: its epochs and revisions are not those known so far. */
+void reconcile_forget_epochs(struct reconcile *reconcile);
+
 /* A whole assignment: what is not assigned between the two is removed at the end, orphans too. */
 void reconcile_reset_begin(struct reconcile *reconcile);
 void reconcile_reset_end(struct reconcile *reconcile, uint64_t revision);

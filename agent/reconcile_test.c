@@ -644,6 +644,26 @@ static void test_reset(void **state)
 	free(list);
 }
 
+static void test_another_coordinator(void **state)
+{
+	struct test *t = *state;
+	Pb__Assignment a = assignment("a.service", "v2", LAUNCHED);
+
+	a.epoch = a.revision = 50;
+	assign(t, &a);
+	finish(t, "a.service");
+	expect_steps(t, "install a.service; start a.service; ");
+	/* It counts from the beginning, and is obeyed all the same. */
+	reconcile_forget_epochs(t->reconcile);
+	reconcile_reset_begin(t->reconcile);
+	a.epoch = a.revision = 1;
+	a.desired = LOADED;
+	assign(t, &a);
+	reconcile_reset_end(t->reconcile, 1);
+	finish(t, "a.service");
+	expect_steps(t, "stop a.service; ");
+}
+
 static void test_no_driver_takes_it(void **state)
 {
 	struct test *t = *state;
@@ -712,6 +732,7 @@ int main(void)
 		T(test_orphans),
 		T(test_orphans_when_the_assignment_was_lost),
 		T(test_reset),
+		T(test_another_coordinator),
 		T(test_no_driver_takes_it),
 		T(test_malformed_assignments),
 		T(test_reports_come_in_pages),
