@@ -3,11 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "coordinator/core/testing.h"
+#include "proto/wire.h"
 
 static int setup(void **state)
 {
@@ -338,6 +340,29 @@ static void why_says_what_a_unit_waits_for(void **state)
 		FL_E_NOT_FOUND);
 }
 
+/* What the wire does not carry is cut, or no listing could be sent any more. */
+static void long_texts_are_cut(void **state)
+{
+	static char text[40000];
+	struct fleet *fleet = *state;
+	const Pb__Unit *unit;
+	size_t len;
+
+	len = (size_t)sprintf(text, "[Unit]\nDescription=");
+	while (len < 6000)
+		len += (size_t)sprintf(text + len, "é");
+	len += (size_t)sprintf(text + len, "\n[Service]\nExecStart=/bin/true\n[X-Fleet]\n");
+	for (int i = 0; i < 40; i++)
+		len += (size_t)sprintf(text + len, "MachineMetadata=k=%0200d\n", i);
+	assert_true(fleet_change(fleet, PB__CHANGE__VERB__SET, "a.service", text,
+		PB__DESIRED_STATE__LAUNCHED, false));
+	unit = fleet_unit(fleet, "a.service");
+	assert_int_equal(wire_check(&unit->base, NULL), FL_OK);
+	assert_int_equal(wire_check(&fleet->result->base, NULL), FL_OK);
+	assert_string_equal(unit->description + 4090, "é...");
+	assert_int_equal(strlen(unit->waiting), LIMIT_TEXT);
+}
+
 static void calls_find_their_machine(void **state)
 {
 	struct fleet *fleet = *state;
@@ -395,6 +420,7 @@ int main(void)
 		TEST(a_unit_made_again_is_another_one),
 		TEST(units_come_in_name_order),
 		TEST(why_says_what_a_unit_waits_for),
+		TEST(long_texts_are_cut),
 		TEST(calls_find_their_machine),
 		TEST(a_store_that_cannot_be_read_is_named),
 	};

@@ -162,9 +162,10 @@ static enum fl_code load_record(struct core *core, const ProtobufCMessageDescrip
 		core_message_free(message);
 	if (code == FL_OK || code == FL_E_NO_MEMORY)
 		return code;
-	fl_error_prefix(err, "the store's record \"%s\" cannot be read", key);
-	if (err != NULL)
+	if (err != NULL) {
+		fl_error_prefix(err, "the store's record \"%s\" cannot be read", key);
 		err->code = FL_E_STORE;
+	}
 	return FL_E_STORE;
 }
 

@@ -423,7 +423,8 @@ bool assignment_needs_reset(const struct core *core, const struct machine *machi
 
 /* ---- look.c, why.c ----------------------------------------------------------------------- */
 
-/* For protobuf-c: an empty text is its shared one. false: no memory. */
+/* For protobuf-c, whose empty text is one that all share. What is longer than the wire allows is
+ * cut, with "..." behind it. false: no memory. */
 bool message_text(char **field, const char *text);
 /* Its placements, without tombstones. */
 size_t unit_placement_count(const struct unit *unit);

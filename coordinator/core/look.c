@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "coordinator/core/internal.h"
+#include "proto/wire.h"
 
 void core_message_free(ProtobufCMessage *message)
 {
@@ -10,11 +11,22 @@ void core_message_free(ProtobufCMessage *message)
 
 bool message_text(char **field, const char *text)
 {
+	static const char cut[] = "...";
+	size_t len = strnlen(text, LIMIT_TEXT + 1);
 	char *copy;
 
-	if (*text == '\0')
+	if (len == 0)
 		return true;
-	copy = fl_strdup(text);
+	if (len <= LIMIT_TEXT) {
+		copy = fl_memdup0(text, len);
+	} else {
+		len = LIMIT_TEXT - strlen(cut);
+		while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+			len--; /* not within a character of UTF-8 */
+		copy = fl_memdup0(text, LIMIT_TEXT);
+		if (copy != NULL)
+			memcpy(copy + len, cut, sizeof(cut));
+	}
 	if (copy == NULL)
 		return false;
 	*field = copy;

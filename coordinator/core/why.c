@@ -58,6 +58,7 @@ static void why_nowhere(
 
 		if (counts[refusal]++ == 0)
 			fl_buf_text(&words[refusal], fl_buf_str(&why));
+		text->failed |= !fl_buf_ok(&why);
 		machine = machine_next(core, machine->id);
 	}
 	fl_buf_printf(text, "none of %zu machines can take it", core->n_machines);
@@ -68,6 +69,7 @@ static void why_nowhere(
 			fl_buf_printf(text, "%s%zu × %s", before, counts[i], fl_buf_str(&words[i]));
 			before = ", ";
 		}
+		text->failed |= !fl_buf_ok(&words[i]);
 		fl_buf_fini(&words[i]);
 	}
 }
