@@ -17,6 +17,18 @@ from lab import Fleet  # noqa: E402
 DISK = Path(os.environ.get("FLOTA_BENCH_DISK", "/var/tmp"))
 
 
+def put_on_disk(host, directory):
+	"""The agent's state and its program, whose pages would count as the agent's own while they are
+	in memory only."""
+	(directory / "state").mkdir(parents=True)
+	shutil.copy(host.disk / "usr/bin/flota-agent", directory / "flota-agent")
+	os.sync()
+	(host.disk / "var/lib/flota").mkdir(parents=True, exist_ok=True)
+	root = host.fleet.dir / host.name / "root"
+	host.fleet.run("mount", "--bind", directory / "state", root / "var/lib/flota")
+	host.fleet.run("mount", "--bind", directory / "flota-agent", root / "usr/bin/flota-agent")
+
+
 @contextmanager
 def fleet_on_disk(hosts, *options):
 	"""A fleet whose coordinator and agents keep their state on a real disk: its Flota, ready."""
@@ -26,11 +38,7 @@ def fleet_on_disk(hosts, *options):
 			flota = Flota(fleet, data=directory / "coordinator", options=options)
 			for name in hosts:
 				host = flota.new_host(name, metadata=f"host={name}")
-				state = directory / name
-				state.mkdir()
-				(host.disk / "var/lib/flota").mkdir(parents=True, exist_ok=True)
-				target = f"{fleet.dir}/{name}/root/var/lib/flota"
-				fleet.run("mount", "--bind", str(state), target)
+				put_on_disk(host, directory / name)
 				host.boot()
 			flota.ready()
 			yield flota
