@@ -162,11 +162,7 @@ static enum fl_code load_record(struct core *core, const ProtobufCMessageDescrip
 		core_message_free(message);
 	if (code == FL_OK || code == FL_E_NO_MEMORY)
 		return code;
-	if (err != NULL) {
-		fl_error_prefix(err, "the store's record \"%s\" cannot be read", key);
-		err->code = FL_E_STORE;
-	}
-	return FL_E_STORE;
+	return fl_error_prefix(err, FL_E_STORE, "the store's record \"%s\" cannot be read", key);
 }
 
 enum fl_code core_load(

@@ -426,6 +426,8 @@ bool assignment_needs_reset(const struct core *core, const struct machine *machi
 /* For protobuf-c, whose empty text is one that all share. What is longer than the wire allows is
  * cut, with "..." behind it. false: no memory. */
 bool message_text(char **field, const char *text);
+/* By way of the wire format, so of any message; NULL: no memory. */
+ProtobufCMessage *message_copy(const ProtobufCMessage *message);
 /* Its placements, without tombstones. */
 size_t unit_placement_count(const struct unit *unit);
 enum fl_code unit_message(const struct core *core, const struct unit *unit, bool with_content,

@@ -33,6 +33,20 @@ bool message_text(char **field, const char *text)
 	return true;
 }
 
+ProtobufCMessage *message_copy(const ProtobufCMessage *message)
+{
+	size_t size = protobuf_c_message_get_packed_size(message);
+	uint8_t *packed = malloc(size + 1);
+	ProtobufCMessage *copy;
+
+	if (packed == NULL)
+		return NULL;
+	protobuf_c_message_pack(message, packed);
+	copy = protobuf_c_message_unpack(message->descriptor, NULL, size, packed);
+	free(packed);
+	return copy;
+}
+
 size_t unit_placement_count(const struct unit *unit)
 {
 	const struct placement *placement;
@@ -235,15 +249,13 @@ static Pb__Machine__State state_of(const struct machine *machine)
 	return PB__MACHINE__STATE__STATE_UNSPECIFIED;
 }
 
-/* Borrows all it can from the machine: packed and unpacked it becomes a copy. */
 enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t now_ms,
 	Pb__Machine **ret_machine, struct fl_error *err)
 {
 	const struct machine *machine = machine_find(core, id);
-	Pb__Machine view = PB__MACHINE__INIT, *copy;
-	FL_CLEANUP(fl_freep) uint8_t *packed = NULL;
+	Pb__Machine view = PB__MACHINE__INIT; /* borrows all of it from the machine */
+	ProtobufCMessage *copy;
 	const Pb__MachineInfo *info;
-	size_t size;
 
 	if (machine == NULL)
 		return FL_FAIL(err, FL_E_NOT_FOUND, "machine %s is not known here", id);
@@ -260,15 +272,10 @@ enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t 
 	view.last_heard_ms = now_ms - machine->last_heard_ms;
 	view.n_capabilities = info->n_capabilities;
 	view.capabilities = info->capabilities;
-	size = pb__machine__get_packed_size(&view);
-	packed = malloc(size + 1);
-	if (packed == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	pb__machine__pack(&view, packed);
-	copy = pb__machine__unpack(NULL, size, packed);
+	copy = message_copy(&view.base);
 	if (copy == NULL)
 		return FL_FAIL_NO_MEMORY(err);
-	*ret_machine = copy;
+	*ret_machine = (Pb__Machine *)copy;
 	return FL_OK;
 }
 

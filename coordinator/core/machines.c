@@ -209,24 +209,6 @@ const char *machine_metadata(const struct machine *machine, const char *key)
 	return NULL;
 }
 
-/* A copy by way of the wire format: one way to copy any message. */
-static enum fl_code info_copy(
-	const Pb__MachineInfo *from, Pb__MachineInfo **ret_copy, struct fl_error *err)
-{
-	size_t size = pb__machine_info__get_packed_size(from);
-	FL_CLEANUP(fl_freep) uint8_t *packed = malloc(size + 1);
-	Pb__MachineInfo *copy;
-
-	if (packed == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	pb__machine_info__pack(from, packed);
-	copy = pb__machine_info__unpack(NULL, size, packed);
-	if (copy == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	*ret_copy = copy;
-	return FL_OK;
-}
-
 static enum fl_code info_nodes(struct core *core, struct machine_info *info, struct fl_error *err)
 {
 	const Pb__MachineInfo *message = info->message;
@@ -253,7 +235,9 @@ enum fl_code machine_info_read(struct core *core, const Pb__MachineInfo *message
 	struct machine_info info = {0};
 	enum fl_code code;
 
-	FL_TRY(info_copy(message, &info.message, err));
+	info.message = (Pb__MachineInfo *)message_copy(&message->base);
+	if (info.message == NULL)
+		return FL_FAIL_NO_MEMORY(err);
 	metadata_normalize(info.message);
 	if (*info.message->address == '\0' && peer_address != NULL &&
 		!message_text(&info.message->address, peer_address))
