@@ -45,8 +45,10 @@ static void test_error_prefix_and_errno(void **state)
 	(void)state;
 	assert_int_equal(FL_FAIL_ERRNO(&err, ENOENT, "a/%s", "b"), FL_E_NOT_FOUND);
 	assert_string_equal(err.text, "a/b: No such file or directory");
-	assert_int_equal(fl_error_prefix(&err, "x.conf:%d", 3), FL_E_NOT_FOUND);
+	assert_int_equal(fl_error_prefix(&err, FL_E_SYNTAX, "x.conf:%d", 3), FL_E_SYNTAX);
+	assert_int_equal(err.code, FL_E_SYNTAX);
 	assert_string_equal(err.text, "x.conf:3: a/b: No such file or directory");
+	assert_int_equal(fl_error_prefix(NULL, FL_E_IO, "nobody reads this"), FL_E_IO);
 }
 
 static void test_error_wire_values_round_trip(void **state)

@@ -115,15 +115,17 @@ enum fl_code fl_error_set_errno(
 		err, code_from_errno(errnum, code), "%s: %s", what, strerrordesc_np(errnum));
 }
 
-enum fl_code fl_error_prefix(struct fl_error *err, const char *format, ...)
+enum fl_code fl_error_prefix(struct fl_error *err, enum fl_code code, const char *format, ...)
 {
 	char what[sizeof(err->text)];
 	va_list ap;
 
+	if (err == NULL)
+		return code;
 	va_start(ap, format);
 	format_into(what, sizeof(what), format, ap);
 	va_end(ap);
-	return fl_error_set(err, err->code, "%s: %s", what, fl_error_text(err));
+	return fl_error_set(err, code, "%s: %s", what, fl_error_text(err));
 }
 
 void fl_assert_failed(const char *condition, const char *file, int line, const char *function)

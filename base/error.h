@@ -72,9 +72,10 @@ enum fl_code fl_error_setv(struct fl_error *err, enum fl_code code, const char *
 enum fl_code fl_error_set_errno(struct fl_error *err, enum fl_code code, int errnum,
 	const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Puts "context: " before the text that is in @err, and returns its code. */
-enum fl_code fl_error_prefix(struct fl_error *err, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+/* Puts "context: " before the text that is in @err (nullable), and returns @code, which becomes its
+ * code. */
+enum fl_code fl_error_prefix(struct fl_error *err, enum fl_code code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* The code is the macro's own value, so that the compiler sees that it is not FL_OK. */
 #define FL_FAIL(err, code, ...) \

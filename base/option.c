@@ -262,7 +262,7 @@ enum fl_code fl_options_set(const struct fl_option_table *table, const char *nam
 	if (option == NULL)
 		return FL_FAIL(err, FL_E_USAGE, "there is no option --%s; see --help", name);
 	code = set_field(option, value, config, err);
-	return code == FL_OK ? FL_OK : fl_error_prefix(err, "--%s", name);
+	return code == FL_OK ? FL_OK : fl_error_prefix(err, code, "--%s", name);
 }
 
 /* Cuts white space at both ends, in place. */
@@ -286,6 +286,7 @@ struct file_state {
 static enum fl_code read_line(struct file_state *state, char *line, struct fl_error *err)
 {
 	const struct fl_option *option;
+	enum fl_code code;
 	char *equals;
 	size_t n;
 
@@ -315,9 +316,8 @@ static enum fl_code read_line(struct file_state *state, char *line, struct fl_er
 	if (option == NULL)
 		return FL_FAIL(err, FL_E_SYNTAX, "unknown key %s=; %s --dump-config lists them",
 			line, state->table->program);
-	if (set_field(option, trim(equals + 1), state->config, err) != FL_OK)
-		return fl_error_prefix(err, "%s=", line);
-	return FL_OK;
+	code = set_field(option, trim(equals + 1), state->config, err);
+	return code == FL_OK ? FL_OK : fl_error_prefix(err, code, "%s=", line);
 }
 
 enum fl_code fl_options_read_file(
@@ -334,9 +334,11 @@ enum fl_code fl_options_read_file(
 		return FL_FAIL(err, FL_E_SYNTAX, "%s: holds a NUL byte", path);
 	rest = text;
 	for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+		enum fl_code code = read_line(&state, line, err);
+
 		number++;
-		if (read_line(&state, line, err) != FL_OK)
-			return fl_error_prefix(err, "%s:%u", path, number);
+		if (code != FL_OK)
+			return fl_error_prefix(err, code, "%s:%u", path, number);
 	}
 	return FL_OK;
 }

@@ -233,9 +233,10 @@ enum fl_code contexts_load(const char *path, struct contexts *ret_contexts, stru
 		return FL_FAIL(err, FL_E_SYNTAX, "%s: holds a NUL byte", path);
 	rest = text;
 	for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+		code = read_line(&reader, line, err);
 		number++;
-		if (read_line(&reader, line, err) != FL_OK)
-			return fl_error_prefix(err, "%s:%u", path, number);
+		if (code != FL_OK)
+			return fl_error_prefix(err, code, "%s:%u", path, number);
 	}
 	return FL_OK;
 }

@@ -70,10 +70,11 @@ enum fl_code unit_args_parse(
 		return FL_FAIL_NO_MEMORY(err);
 	for (size_t i = 0; i < n; i++) {
 		struct unit_arg arg = {0};
+		enum fl_code code = parse_one(typed[i], &arg, err);
 
-		if (parse_one(typed[i], &arg, err) != FL_OK) {
+		if (code != FL_OK) {
 			unit_arg_fini(&arg);
-			return fl_error_prefix(err, "%s", typed[i]);
+			return fl_error_prefix(err, code, "%s", typed[i]);
 		}
 		if (has(&args, arg.name))
 			unit_arg_fini(&arg);

@@ -39,7 +39,7 @@ static enum fl_code verify_one(
 	enum fl_code code = unit_name_from_argument(path, name, err);
 
 	if (code != FL_OK) {
-		(void)fl_error_prefix(err, "%s", path);
+		(void)fl_error_prefix(err, code, "%s", path);
 		FL_TRY(fl_strv_add(&report->errors, fl_error_text(err), err));
 		return code;
 	}

@@ -42,11 +42,8 @@ static enum fl_code read_pem(const char *what, const char *path, BIO **ret_bio, 
 	BIO *bio;
 	enum fl_code code = fl_file_read(path, PEM_MAX, &data, &len, err);
 
-	if (code != FL_OK) {
-		if (err != NULL)
-			(void)fl_error_prefix(err, "the %s", what);
-		return code;
-	}
+	if (code != FL_OK)
+		return fl_error_prefix(err, code, "the %s", what);
 	bio = BIO_new_mem_buf(data, (int)len);
 	if (bio == NULL) {
 		fl_free_secret(data, len);
@@ -214,12 +211,8 @@ enum fl_code tls_credentials_load(const struct tls_files *files,
 	FL_TRY(load_ca(credentials->context, files->ca, err));
 	FL_TRY(load_certificate(credentials->context, files->certificate, &certificate, err));
 	code = check_certificate(credentials->context, certificate, &credentials->identity, err);
-	if (code != FL_OK) {
-		if (err != NULL)
-			(void)fl_error_prefix(
-				err, "%s (with CA %s)", files->certificate, files->ca);
-		return code;
-	}
+	if (code != FL_OK)
+		return fl_error_prefix(err, code, "%s (with CA %s)", files->certificate, files->ca);
 	FL_TRY(load_key(credentials->context, files->key, err));
 	*ret_credentials = FL_TAKE(credentials);
 	return FL_OK;

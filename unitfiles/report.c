@@ -33,9 +33,9 @@ static void say(struct unit_reporter *reporter, enum fl_code code, unsigned line
 
 	fl_error_setv(&message, code, format, ap);
 	if (line > 0)
-		fl_error_prefix(&message, "%s:%u", reporter->path, line);
+		fl_error_prefix(&message, code, "%s:%u", reporter->path, line);
 	else
-		fl_error_prefix(&message, "%s", reporter->path);
+		fl_error_prefix(&message, code, "%s", reporter->path);
 	if (code != FL_OK && reporter->code == FL_OK)
 		reporter->code = FL_FAIL(reporter->err, code, "%s", message.text);
 	if (report != NULL)
