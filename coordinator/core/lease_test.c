@@ -269,6 +269,7 @@ static void old_records_do_not_hold_the_fleet(void **state)
 	join_many(fleet, 20, names, sizeof(names));
 	fleet_join(fleet, "x1", "");
 	fleet_join(fleet, "x2", "");
+	assert_true(fleet_start(fleet, "g.service", "Global=true"));
 	fleet_restart(fleet);
 	fleet_join(fleet, "x1", "");
 	fleet_join(fleet, "x2", "");

@@ -75,6 +75,38 @@ void leases_begin(struct core *core)
 		lease_begin(core, machine);
 }
 
+/* Units that name their machine or wait for it stay; followers go when their leader goes. */
+static bool moves_when_lost(const struct placement *placement)
+{
+	const struct unit_rules *rules = &placement->unit->body.rules;
+
+	return !placement->removed && !rules->global && rules->machine_id == NULL &&
+	       rules->machine_of.n == 0 && rules->on_machine_loss == UNIT_LOSS_MOVE;
+}
+
+static bool has_units_to_move(struct machine *machine)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, &machine->placements) {
+		if (moves_when_lost(placement))
+			return true;
+	}
+	return false;
+}
+
+static void move_units(struct core *core, struct machine *machine)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, &machine->placements) {
+		if (!moves_when_lost(placement))
+			continue;
+		settle_unplace(core, placement->unit, "its machine is lost");
+		settle_activate(core, placement->unit);
+	}
+}
+
 static void machine_lose(struct core *core, struct machine *machine)
 {
 	core_note(core, FL_WARNING, "machine.lost",
@@ -87,27 +119,10 @@ static void machine_lose(struct core *core, struct machine *machine)
 	fl_list_remove(&machine->lease);
 	core->n_leases--;
 	mark_units_changed(core, machine);
-	/* A machine that has no units and was not seen since the start has been away for long: its
-	 * silence says nothing about the coordinator. */
-	if (machine->heard || machine->n_units > 0)
+	/* One that was not seen since the start and that nothing would leave has been away for
+	 * long: its silence says nothing about the coordinator. */
+	if (machine->heard || has_units_to_move(machine))
 		fl_list_append(&core->suspects, &machine->suspect);
-}
-
-/* Units that name their machine or wait for it stay; followers go when their leader goes. */
-static void move_units(struct core *core, struct machine *machine)
-{
-	struct placement *placement;
-
-	RB_FOREACH (placement, placement_tree, &machine->placements) {
-		struct unit *unit = placement->unit;
-		const struct unit_rules *rules = &unit->body.rules;
-
-		if (placement->removed || rules->global || rules->machine_id != NULL ||
-			rules->machine_of.n > 0 || rules->on_machine_loss == UNIT_LOSS_WAIT)
-			continue;
-		settle_unplace(core, unit, "its machine is lost");
-		settle_activate(core, unit);
-	}
 }
 
 static void give_verdict(struct core *core)
