@@ -29,21 +29,33 @@ static const union field *const_field_of(const struct fl_option *option, const v
 	return (const union field *)(const void *)((const char *)config + option->offset);
 }
 
-/* "listen-port" as the file writes it: "ListenPort". "ca" and "id" stay words of their own. */
+/* Words that are written in capitals, as systemd's own keys do. */
+static bool is_acronym(const char *word, size_t len)
+{
+	static const char *const acronyms[] = {"ca", "cpu", "dns", "id", "ip", "tls", "url"};
+
+	for (size_t i = 0; i < FL_COUNT(acronyms); i++)
+		if (strlen(acronyms[i]) == len && strncmp(word, acronyms[i], len) == 0)
+			return true;
+	return false;
+}
+
+/* "listen-address" as the file writes it: "ListenAddress"; "ca-file": "CAFile". */
 static void file_name(const struct fl_option *option, char text[NAME_MAX_BYTES])
 {
-	bool capital = true;
 	size_t n = 0;
 
-	for (const char *p = option->name; *p != '\0' && n + 1 < NAME_MAX_BYTES; p++) {
-		if (*p == '-') {
-			capital = true;
-			continue;
+	for (const char *word = option->name; *word != '\0';) {
+		size_t len = strcspn(word, "-");
+		size_t capitals = is_acronym(word, len) ? len : 1;
+
+		for (size_t i = 0; i < len && n + 1 < NAME_MAX_BYTES; i++) {
+			text[n] = word[i];
+			if (i < capitals)
+				text[n] = (char)toupper((unsigned char)word[i]);
+			n++;
 		}
-		text[n++] = *p;
-		if (capital)
-			text[n - 1] = (char)toupper((unsigned char)*p);
-		capital = false;
+		word += len + (word[len] == '-');
 	}
 	text[n] = '\0';
 }

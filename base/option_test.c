@@ -16,6 +16,7 @@ struct config {
 	struct fl_strv listen;
 	bool verbose;
 	uint64_t lines, lease_ms, size;
+	char *ca;
 };
 
 #define AT(field) offsetof(struct config, field)
@@ -57,6 +58,11 @@ static const struct fl_option options[] = {
 		.initial = "2M",
 		.doc = "A size.",
 		.offset = AT(size)},
+	{.name = "ca-file",
+		.type = FL_OPTION_STRING,
+		.initial = "/etc/ca",
+		.doc = "The CA.",
+		.offset = AT(ca)},
 };
 
 static const struct fl_option_table table = {
@@ -184,6 +190,7 @@ static void test_dump_round_trip(void **state)
 	fclose(out);
 	assert_non_null(strstr(text, "# The lease.\nLease=10s\n"));
 	assert_non_null(strstr(text, "Size=2M\n"));
+	assert_non_null(strstr(text, "\nCAFile=/etc/ca\n"));
 	read_text(text, &again, FL_OK, NULL);
 	assert_int_equal(again.lease_ms, config.lease_ms);
 	assert_int_equal(again.size, config.size);
