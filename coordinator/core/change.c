@@ -147,9 +147,10 @@ static enum fl_code make_unit(struct plan *plan, struct fl_error *err)
 	struct unit *unit;
 
 	FL_TRY(unit_add(plan->core, plan->change->name, tenant, &unit, err));
-	/* A unit destroyed a moment ago and made again is another one: an agent that still runs
-	 * the old one must start it again. */
-	unit->start_generation = unit->restart_generation = core_next_revision(plan->core);
+	/* One destroyed a moment ago and made again is another unit: an agent that has not let go
+	 * of the old one must start it again. */
+	unit->start_generation = unit->restart_generation =
+		fl_list_empty(&unit->placements) ? 0 : core_next_revision(plan->core);
 	plan->unit = unit;
 	return FL_OK;
 }

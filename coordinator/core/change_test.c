@@ -286,6 +286,8 @@ static void a_unit_made_again_is_another_one(void **state)
 
 	assert_true(fleet_start(fleet, "a.service", ""));
 	before = assignment(fleet);
+	assert_int_equal(before.start_generation, 0);
+	assert_int_equal(before.restart_generation, 0);
 	assert_true(fleet_destroy(fleet, "a.service"));
 	assert_null(core_unit_next(fleet->core, ""));
 	assert_int_equal(core_unit_revision(fleet->core, "a.service"), 0);
