@@ -135,28 +135,34 @@ static enum fl_code run_verb(const struct config *config, const char *verb, stru
 	return FL_FAIL(err, FL_E_USAGE, "unknown verb \"%s\"; see flota-agent --help", verb);
 }
 
+static enum fl_code run_command(int argc, char **argv, struct config *config, struct fl_error *err)
+{
+	int first = argc;
+
+	FL_TRY(config_read(argc, argv, config, &first, err));
+	if (config->help) {
+		print_help();
+	} else if (config->version) {
+		puts("flota-agent " FLOTA_VERSION);
+	} else if (config->dump_config) {
+		config_dump(config, stdout);
+	} else if (argc > first + 1) {
+		return FL_FAIL(err, FL_E_USAGE, "one verb at a time: \"%s\"", argv[first + 1]);
+	} else {
+		return run_verb(config, first < argc ? argv[first] : "run", err);
+	}
+	return FL_OK;
+}
+
 int main(int argc, char **argv)
 {
 	FL_CLEANUP(config_fini) struct config config = {.file = NULL};
 	struct fl_error err = {.code = FL_OK};
-	int first = argc;
+	enum fl_code code;
 
 	fl_log_init("flota-agent");
-	if (config_read(argc, argv, &config, &first, &err) == FL_OK) {
-		if (config.help)
-			print_help();
-		else if (config.version)
-			puts("flota-agent " FLOTA_VERSION);
-		else if (config.dump_config)
-			config_dump(&config, stdout);
-		else if (argc > first + 1)
-			fl_error_set(
-				&err, FL_E_USAGE, "one verb at a time: \"%s\"", argv[first + 1]);
-		else
-			(void)!run_verb(&config, first < argc ? argv[first] : "run", &err);
-	}
-	if (err.code == FL_OK)
-		return 0;
-	fprintf(stderr, "flota-agent: %s\n", fl_error_text(&err));
-	return fl_code_exit(err.code);
+	code = run_command(argc, argv, &config, &err);
+	if (code != FL_OK)
+		fprintf(stderr, "flota-agent: %s\n", fl_error_text(&err));
+	return fl_code_exit(code);
 }
