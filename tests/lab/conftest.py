@@ -38,6 +38,13 @@ def pytest_runtest_makereport(item, call):
 					report.sections.append((title, host.journal("--lines=100")))
 
 
+def pytest_terminal_summary(terminalreporter):
+	"""What tests measured in passing (record_property)."""
+	for report in terminalreporter.stats.get("passed", []):
+		for name, value in getattr(report, "user_properties", []):
+			terminalreporter.write_line(f"{name}: {value}")
+
+
 def pytest_unconfigure(config):
 	terminal = config.pluginmanager.get_plugin("terminalreporter")
 	if terminal and not hasattr(config, "workerinput"):
