@@ -1,10 +1,26 @@
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import lab  # noqa: E402 (its path is one line above)
+
+
+def pytest_configure(config):
+	"""Tests run copies of the programs, so that a build meanwhile does not disturb them."""
+	if hasattr(config, "workerinput"):
+		return  # of pytest-xdist: it has its controller's environment
+	programs = Path(os.environ.get("FLOTA_BIN", lab.HERE / "../../build/release/bin")).resolve()
+	if not (programs / "flotactl").exists():
+		pytest.exit(f"there is no flotactl in {programs}: cmake --preset release && "
+			"cmake --build --preset release, or set FLOTA_BIN", 2)
+	copies = tempfile.mkdtemp(prefix="flota-lab-")
+	config.add_cleanup(lambda: shutil.rmtree(copies))
+	os.environ["FLOTA_BIN"] = shutil.copytree(programs, f"{copies}/bin")
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
