@@ -8,6 +8,7 @@ set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+include(GNUInstallDirs)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
@@ -47,13 +48,19 @@ function(flota_library name)
 	target_link_libraries(${name} PUBLIC ${ARG_DEPS})
 endfunction()
 
-# flota_program(NAME SOURCES… DEPS…): an executable in the build folder's bin/.
+# flota_program(NAME SECTION n SOURCES… DEPS…): an executable in the build folder's bin/, and its
+# manual page of section n, which is what `NAME man` says.
 function(flota_program name)
-	cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+	cmake_parse_arguments(ARG "" "SECTION" "SOURCES;DEPS" ${ARGN})
 	add_executable(${name} ${ARG_SOURCES})
 	target_compile_options(${name} PRIVATE ${FLOTA_WARNINGS})
 	target_link_libraries(${name} PRIVATE ${ARG_DEPS})
 	set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+	set(page ${CMAKE_CURRENT_BINARY_DIR}/${name}.${ARG_SECTION})
+	add_custom_command(OUTPUT ${page} COMMAND ${name} man > ${page} DEPENDS ${name} VERBATIM)
+	add_custom_target(${name}_man ALL DEPENDS ${page})
+	install(TARGETS ${name})
+	install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${ARG_SECTION})
 endfunction()
 
 # flota_test(NAME SOURCES… DEPS… LABELS…): a cmocka binary, run by ctest. The time limit is a
