@@ -31,18 +31,9 @@ struct model {
 	unsigned n_done, n_refused, n_placed, n_waiting, n_moved, n_restarts;
 };
 
-/* xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators"). */
 static uint32_t pick(struct model *model, uint32_t below)
 {
-	model->random ^= model->random >> 12;
-	model->random ^= model->random << 25;
-	model->random ^= model->random >> 27;
-	return (uint32_t)((model->random * UINT64_C(0x2545f4914f6cdd1d)) >> 33) % below;
-}
-
-static void unit_name(char name[32], unsigned i)
-{
-	snprintf(name, 32, i % 5 == 0 ? "p@%03u.service" : "u%03u.service", i);
+	return fleet_pick(&model->random, below);
 }
 
 /* ---- What must always hold --------------------------------------------------------------- */
@@ -54,7 +45,7 @@ static void check_epochs(struct model *model)
 	for (unsigned i = 0; i < N_UNITS; i++) {
 		const struct unit *unit;
 
-		unit_name(name, i);
+		fleet_unit_name(name, i);
 		unit = unit_find(model->fleet.core, name);
 		if (unit == NULL || unit_placement_count(unit) == 0)
 			continue;
@@ -79,39 +70,13 @@ static void machine_metadata_text(struct model *model, char *text, size_t size)
 	snprintf(text, size, "role=%u disk=%u", pick(model, 3), pick(model, 2));
 }
 
-/* Lines of [X-Fleet] and [X-Flota]: mostly few rules, so that most units find a place. */
-static void random_rules(struct model *model, char *text, size_t size)
+static void random_file(struct model *model, char *text, size_t size)
 {
-	size_t len = (size_t)snprintf(
-		text, size, "[Service]\nExecStart=/bin/r%u\n[X-Fleet]\n", pick(model, 3));
-	uint32_t kinds = pick(model, 256);
-	char name[32];
+	const char *ids[N_MACHINES];
 
-#define ADD(...) len += (size_t)snprintf(text + len, size - len, __VA_ARGS__)
-	if (kinds % 3 == 0)
-		ADD("MachineMetadata=role=%u\n", pick(model, 3));
-	if (kinds % 9 == 0)
-		ADD("MachineMetadata=role=%u disk=%u\nMachineMetadata=disk=%u\n", pick(model, 3),
-			pick(model, 2), pick(model, 2));
-	if (kinds % 16 == 1)
-		ADD("MachineID=%s\n", model->ids[pick(model, N_MACHINES)]);
-	if (kinds % 4 == 2) {
-		unit_name(name, pick(model, N_UNITS));
-		ADD("Conflicts=%s u%u*\n", name, pick(model, 20));
-	}
-	if (kinds % 8 == 3) {
-		unit_name(name, pick(model, N_UNITS));
-		ADD("MachineOf=%s\n", name);
-	}
-	if (kinds % 8 == 5)
-		ADD("Replaces=?%02u*\n", pick(model, 20));
-	if (kinds % 16 == 7)
-		ADD("Conflicts=*%u.service\n", pick(model, 10));
-	if (pick(model, 30) == 0)
-		ADD("Global=true\n");
-	if (pick(model, 8) == 0)
-		ADD("[X-Flota]\nOnMachineLoss=wait\n");
-#undef ADD
+	for (unsigned i = 0; i < N_MACHINES; i++)
+		ids[i] = model->ids[i];
+	fleet_random_file(&model->random, ids, N_MACHINES, N_UNITS, text, size);
 }
 
 static void random_change(struct model *model)
@@ -121,8 +86,8 @@ static void random_change(struct model *model)
 	struct fleet *fleet = &model->fleet;
 	bool done;
 
-	unit_name(name, pick(model, N_UNITS));
-	random_rules(model, content, sizeof(content));
+	fleet_unit_name(name, pick(model, N_UNITS));
+	random_file(model, content, sizeof(content));
 	if (what < 55)
 		done = fleet_change(fleet, PB__CHANGE__VERB__SET, name, content,
 			PB__DESIRED_STATE__LOADED + pick(model, 2), pick(model, 2) == 0);
@@ -176,26 +141,11 @@ static void random_agent(struct model *model)
 {
 	uint32_t i = pick(model, N_MACHINES);
 	struct agent *agent = &model->agents[i];
-	const struct machine *machine;
-	struct placement *placement;
-	size_t n = 0;
 
 	if (!model->known[i])
 		return;
 	agent_sync(agent, &model->fleet);
-	machine = machine_find(model->fleet.core, model->ids[i]);
-	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
-		const Pb__Assignment *has = fl_map_get(agent->units, placement->unit->name);
-
-		assert_false(placement->removed);
-		assert_non_null(has);
-		assert_int_equal(has->epoch, placement->epoch);
-		assert_int_equal(has->desired, placement->unit->desired);
-		assert_string_equal(has->hash, placement->unit->body.hash);
-		assert_int_equal(has->start_generation, placement->unit->start_generation);
-		n++;
-	}
-	assert_int_equal(fl_map_count(agent->units), n);
+	fleet_check_assignment(model->fleet.core, model->ids[i], agent->units);
 }
 
 /* Shows only the first line that differs. */

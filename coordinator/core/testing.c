@@ -231,6 +231,57 @@ void fleet_state(
 				  .report = {.report = &report, .received_us = 5000}});
 }
 
+/* ---- Chance ------------------------------------------------------------------------------ */
+
+/* xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators"). */
+uint32_t fleet_pick(uint64_t *random, uint32_t below)
+{
+	*random ^= *random >> 12;
+	*random ^= *random << 25;
+	*random ^= *random >> 27;
+	return (uint32_t)((*random * UINT64_C(0x2545f4914f6cdd1d)) >> 33) % below;
+}
+
+void fleet_unit_name(char name[32], unsigned i)
+{
+	snprintf(name, 32, i % 5 == 0 ? "p@%03u.service" : "u%03u.service", i);
+}
+
+void fleet_random_file(uint64_t *random, const char *const *ids, uint32_t n_ids, uint32_t n_units,
+	char *text, size_t size)
+{
+	size_t len = (size_t)snprintf(
+		text, size, "[Service]\nExecStart=/bin/r%u\n[X-Fleet]\n", fleet_pick(random, 3));
+	uint32_t kinds = fleet_pick(random, 256);
+	char name[32];
+
+#define ADD(...) len += (size_t)snprintf(text + len, size - len, __VA_ARGS__)
+	if (kinds % 3 == 0)
+		ADD("MachineMetadata=role=%u\n", fleet_pick(random, 3));
+	if (kinds % 9 == 0)
+		ADD("MachineMetadata=role=%u disk=%u\nMachineMetadata=disk=%u\n",
+			fleet_pick(random, 3), fleet_pick(random, 2), fleet_pick(random, 2));
+	if (kinds % 16 == 1)
+		ADD("MachineID=%s\n", ids[fleet_pick(random, n_ids)]);
+	if (kinds % 4 == 2) {
+		fleet_unit_name(name, fleet_pick(random, n_units));
+		ADD("Conflicts=%s u%u*\n", name, fleet_pick(random, 20));
+	}
+	if (kinds % 8 == 3) {
+		fleet_unit_name(name, fleet_pick(random, n_units));
+		ADD("MachineOf=%s\n", name);
+	}
+	if (kinds % 8 == 5)
+		ADD("Replaces=?%02u*\n", fleet_pick(random, 20));
+	if (kinds % 16 == 7)
+		ADD("Conflicts=*%u.service\n", fleet_pick(random, 10));
+	if (fleet_pick(random, 30) == 0)
+		ADD("Global=true\n");
+	if (fleet_pick(random, 8) == 0)
+		ADD("[X-Flota]\nOnMachineLoss=wait\n");
+#undef ADD
+}
+
 /* ---- People ------------------------------------------------------------------------------ */
 
 const char *unit_text(const char *x_fleet)

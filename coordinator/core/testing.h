@@ -40,6 +40,14 @@ void fleet_beat(struct fleet *fleet, const char *machine);
 /* Time passes; those named (separated by blanks) send their heartbeats, ticks come when due. */
 void fleet_pass(struct fleet *fleet, uint64_t ms, const char *beating);
 
+/* A number below @below, from a state that is not 0. */
+uint32_t fleet_pick(uint64_t *random, uint32_t below);
+/* A unit file with few or many rules, such that most of them find a place: about metadata "role"
+ * (0 to 2) and "disk" (0 or 1), the machines @ids, and units of fleet_unit_name(). */
+void fleet_random_file(uint64_t *random, const char *const *ids, uint32_t n_ids, uint32_t n_units,
+	char *text, size_t size);
+void fleet_unit_name(char name[32], unsigned i);
+
 /* A unit file that runs, with lines of [X-Fleet] (nullable) behind it. Static memory. */
 const char *unit_text(const char *x_fleet);
 
@@ -71,7 +79,10 @@ const char *fleet_refusal(struct fleet *fleet, const char *name, const char *mac
 
 /* Asserts all that must hold after every step (testing_check.c). */
 void fleet_check(const struct core *core);
-/* All that has to survive a crash, a line for each unit. */
+/* Asserts that @units (name → Pb__Assignment) is what the core wants on the machine. */
+void fleet_check_assignment(
+	const struct core *core, const char *machine_id, const struct fl_map *units);
+/* All that has to survive a crash, a line for each unit and machine. */
 void fleet_snapshot(const struct core *core, struct fl_buf *text);
 
 /* An agent that keeps its assignment as a real one does. */

@@ -254,13 +254,48 @@ void fleet_check(const struct core *core)
 	check_leases(core);
 }
 
+void fleet_check_assignment(
+	const struct core *core, const char *machine_id, const struct fl_map *units)
+{
+	const struct machine *machine = machine_find(core, machine_id);
+	struct placement *placement;
+	size_t n = 0;
+
+	assert_non_null(machine);
+	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
+		const Pb__Assignment *has = fl_map_get(units, placement->unit->name);
+
+		assert_false(placement->removed);
+		if (has == NULL)
+			fail_msg("%s does not know of %s", machine_id, placement->unit->name);
+		assert_int_equal(has->epoch, placement->epoch);
+		assert_int_equal(has->desired, placement->unit->desired);
+		assert_string_equal(has->hash, placement->unit->body.hash);
+		assert_int_equal(has->start_generation, placement->unit->start_generation);
+		assert_int_equal(has->restart_generation, placement->unit->restart_generation);
+		n++;
+	}
+	assert_int_equal(fl_map_count(units), n);
+}
+
+static void snapshot_machine(const struct machine *machine, struct fl_buf *text)
+{
+	const Pb__MachineInfo *info = machine->info.message;
+
+	fl_buf_printf(text, "machine %s %s", machine->id, info->boot_id);
+	for (size_t i = 0; i < info->n_metadata; i++)
+		fl_buf_printf(text, " %s=%s", info->metadata[i]->key, info->metadata[i]->value);
+	fl_buf_text(text, "\n");
+}
+
 void fleet_snapshot(const struct core *core, struct fl_buf *text)
 {
+	struct machine *machine;
 	struct unit *unit;
 
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
+		snapshot_machine(machine, text);
 	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
-		struct machine *machine;
-
 		if (unit->gone)
 			continue;
 		fl_buf_printf(text, "%s %d %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 ":",
