@@ -1,10 +1,8 @@
 #include "agent/config.h"
 
 #include <stddef.h>
-#include <stdlib.h>
 
 #include "base/memory.h"
-#include "base/option.h"
 
 #define AT(field) offsetof(struct config, field)
 
@@ -58,101 +56,20 @@ static const struct fl_option options[] = {
 		.doc = "Where what was done since boot is kept: in memory, and it has to outlive the "
 		       "agent.",
 		.offset = AT(runtime_directory)},
-	{.name = "log-level",
-		.type = FL_OPTION_STRING,
-		.initial = "info",
-		.value_name = "LEVEL",
-		.doc = "error, warning, notice, info or debug.",
-		.offset = AT(log_level)},
-	{.name = "config",
-		.short_name = 'c',
-		.type = FL_OPTION_STRING,
-		.flags = FL_OPTION_ARG_ONLY,
-		.value_name = "FILE",
-		.doc = "Read FILE instead of " CONFIG_FILE ".",
-		.offset = AT(file)},
-	{.name = "dump-config",
-		.type = FL_OPTION_BOOL,
-		.flags = FL_OPTION_ARG_ONLY,
-		.doc = "Print the configuration that is in force, and end.",
-		.offset = AT(dump_config)},
-	{.name = "help",
-		.short_name = 'h',
-		.type = FL_OPTION_BOOL,
-		.flags = FL_OPTION_ARG_ONLY,
-		.doc = "Print this, and end.",
-		.offset = AT(help)},
-	{.name = "version",
-		.type = FL_OPTION_BOOL,
-		.flags = FL_OPTION_ARG_ONLY,
-		.doc = "Print the version, and end.",
-		.offset = AT(version)},
+	FL_PROGRAM_OPTIONS(struct config, program, CONFIG_FILE),
 };
 
-static const struct fl_option_table table = {
-	.program = "flota-agent",
-	.section = "Agent",
-	.options = options,
-	.n_options = FL_COUNT(options),
+const struct fl_program config_program = {
+	.table = {.program = "flota-agent",
+		.section = "Agent",
+		.options = options,
+		.n_options = FL_COUNT(options)},
+	.default_file = CONFIG_FILE,
+	.size = sizeof(struct config),
+	.offset = AT(program),
 };
-
-/* The file that --config names; without, the usual one, which may be missing. */
-static enum fl_code read_file(struct config *config, const char *path, struct fl_error *err)
-{
-	enum fl_code code;
-
-	if (path != NULL)
-		return fl_options_read_file(&table, path, config, err);
-	code = fl_options_read_file(&table, CONFIG_FILE, config, err);
-	return code == FL_E_NOT_FOUND ? FL_OK : code;
-}
-
-/* Only which file to read; words are left where they are, in a copy of argv. */
-static enum fl_code find_file(int argc, char **argv, char **ret_path, struct fl_error *err)
-{
-	FL_CLEANUP(config_fini) struct config first = {.file = NULL};
-	FL_CLEANUP(fl_freep) char **copy = fl_new_array((size_t)argc + 1, sizeof(*copy));
-	int ignored;
-
-	if (copy == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	for (int i = 0; i < argc; i++)
-		copy[i] = argv[i];
-	FL_TRY(fl_options_init(&table, &first, err));
-	FL_TRY(fl_options_parse_args(&table, argc, copy, false, &first, &ignored, err));
-	if (first.help || first.version)
-		return FL_OK;
-	*ret_path = FL_TAKE(first.file);
-	return FL_OK;
-}
-
-enum fl_code config_read(
-	int argc, char **argv, struct config *config, int *ret_first, struct fl_error *err)
-{
-	FL_CLEANUP(fl_freep) char *path = NULL;
-
-	FL_TRY(find_file(argc, argv, &path, err));
-	FL_TRY(fl_options_init(&table, config, err));
-	FL_TRY(read_file(config, path, err));
-	return fl_options_parse_args(&table, argc, argv, false, config, ret_first, err);
-}
 
 void config_fini(struct config *config)
 {
-	fl_options_fini(&table, config);
-}
-
-void config_dump(const struct config *config, FILE *out)
-{
-	fl_options_dump(&table, config, out);
-}
-
-void config_help(FILE *out)
-{
-	fl_options_help(&table, out);
-}
-
-void config_man(FILE *out)
-{
-	fl_options_man(&table, true, out);
+	fl_options_fini(&config_program.table, config);
 }

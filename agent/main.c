@@ -70,14 +70,9 @@ static void keep_small(void)
 static enum fl_code run(const struct config *config, struct fl_error *err)
 {
 	struct daemon daemon = {.agent = NULL};
-	enum fl_level level;
 	enum fl_code code;
 
-	if (!fl_log_level_from_name(config->log_level, &level))
-		return FL_FAIL(err, FL_E_USAGE,
-			"LogLevel=%s is none of error, warning, notice, info, debug",
-			config->log_level);
-	fl_log_set_level(level);
+	fl_log_set_level(config->program.level);
 	keep_small();
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (uv_loop_init(&daemon.loop) != 0)
@@ -109,7 +104,7 @@ static void print_help(void)
 	     "  adopt   Let the agent follow a coordinator that does not know this machine's\n"
 	     "          units: those that it does not assign again are stopped and removed.\n\n"
 	     "Options:");
-	config_help(stdout);
+	fl_options_help(&config_program.table, stdout);
 }
 
 static void print_man(void)
@@ -118,7 +113,7 @@ static void print_man(void)
 	     ".SH NAME\nflota\\-agent \\- runs what a fleet's coordinator places on this machine\n"
 	     ".SH SYNOPSIS\n.B flota\\-agent\n[OPTION...] [VERB]\n"
 	     ".SH CONFIGURATION\nKeys of the section [Agent] in " CONFIG_FILE ":");
-	config_man(stdout);
+	fl_options_man(&config_program.table, true, stdout);
 	puts(".SH SIGNALS\nSIGTERM and SIGINT end it. Running units are not touched.");
 }
 
@@ -139,24 +134,17 @@ static enum fl_code run_command(int argc, char **argv, struct config *config, st
 {
 	int first = argc;
 
-	FL_TRY(config_read(argc, argv, config, &first, err));
-	if (config->help) {
-		print_help();
-	} else if (config->version) {
-		puts("flota-agent " FLOTA_VERSION);
-	} else if (config->dump_config) {
-		config_dump(config, stdout);
-	} else if (argc > first + 1) {
+	FL_TRY(fl_program_read(&config_program, argc, argv, false, config, &first, err));
+	if (fl_program_answer(&config_program, config, print_help))
+		return FL_OK;
+	if (argc > first + 1)
 		return FL_FAIL(err, FL_E_USAGE, "one verb at a time: \"%s\"", argv[first + 1]);
-	} else {
-		return run_verb(config, first < argc ? argv[first] : "run", err);
-	}
-	return FL_OK;
+	return run_verb(config, first < argc ? argv[first] : "run", err);
 }
 
 int main(int argc, char **argv)
 {
-	FL_CLEANUP(config_fini) struct config config = {.file = NULL};
+	FL_CLEANUP(config_fini) struct config config = {.address = NULL};
 	struct fl_error err = {.code = FL_OK};
 	enum fl_code code;
 

@@ -75,7 +75,7 @@ static void test_config(void **state)
 	assert_string_equal(c.listen.items[1], "ipc:///run/flota/coordinator.sock");
 	assert_string_equal(c.data_directory, "/var/lib/flota/coordinator");
 	assert_int_equal(c.lease_ms, 10000);
-	assert_int_equal(c.level, FL_INFO);
+	assert_int_equal(c.program.level, FL_INFO);
 	config_fini(&c);
 
 	/* What is said takes the defaults' place; the command line is above the file. */
@@ -88,7 +88,7 @@ static void test_config(void **state)
 	assert_string_equal(c.listen.items[0], "ipc:///x");
 	assert_string_equal(c.data_directory, "/there");
 	assert_int_equal(c.lease_ms, 7000);
-	assert_int_equal(c.level, FL_DEBUG);
+	assert_int_equal(c.program.level, FL_DEBUG);
 	config_fini(&c);
 }
 

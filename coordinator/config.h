@@ -4,12 +4,9 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
-#include "base/error.h"
-#include "base/log.h"
+#include "base/program.h"
 #include "base/strv.h"
 
 #define CONFIG_FILE "/etc/flota/coordinator.conf"
@@ -18,23 +15,13 @@ struct config {
 	struct fl_strv listen;
 	char *data_directory;
 	uint64_t lease_ms;
-	char *log_level;
-	enum fl_level level; /* log_level, understood */
-
-	/* Of the command line alone. */
-	char *file;
-	bool dump_config, help, version;
+	struct fl_program_options program;
 };
+
+extern const struct fl_program config_program;
 
 /* Reads both; what is left of argv begins at *ret_first. Errors name the file and line, or the
  * option. */
 enum fl_code config_load(struct config *config, int argc, char **argv, int *ret_first,
 	struct fl_error *err) FL_MUST_CHECK;
 void config_fini(struct config *config);
-
-/* What is in force, as a configuration file. */
-void config_dump(const struct config *config, FILE *out);
-
-/* The options for --help, and as man(7) paragraphs. */
-void config_help(FILE *out);
-void config_man(bool as_file, FILE *out);

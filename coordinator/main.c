@@ -42,7 +42,7 @@ static void print_help(void)
 		printf("  %s %s\n        %s\n", commands[i].name, commands[i].arguments,
 			commands[i].doc);
 	puts("\nOptions, before the verb:");
-	config_help(stdout);
+	fl_options_help(&config_program.table, stdout);
 	for (size_t i = 0; i < FL_COUNT(commands); i++) {
 		if (commands[i].help == NULL)
 			continue;
@@ -63,9 +63,9 @@ static enum fl_code man(const struct config *config, int argc, char **argv, stru
 		printf(".TP\n.BI \"%s \" \"%s\"\n%s\n", commands[i].name, commands[i].arguments,
 			commands[i].doc);
 	puts(".SH OPTIONS");
-	config_man(false, stdout);
+	fl_options_man(&config_program.table, false, stdout);
 	puts(".SH CONFIGURATION\nKeys of the section [Coordinator] in " CONFIG_FILE ":");
-	config_man(true, stdout);
+	fl_options_man(&config_program.table, true, stdout);
 	puts(".SH SIGNALS\nSIGTERM and SIGINT end it, after what is under way is on disk. "
 	     "Running units are not touched.");
 	return FL_OK;
@@ -82,23 +82,6 @@ static enum fl_code run_verb(
 	return FL_FAIL(err, FL_E_USAGE, "unknown verb \"%s\"; see --help", argv[0]);
 }
 
-static enum fl_code run(const struct config *config, int argc, char **argv, struct fl_error *err)
-{
-	if (config->help) {
-		print_help();
-		return FL_OK;
-	}
-	if (config->version) {
-		puts("flota-coordinator " FLOTA_VERSION);
-		return FL_OK;
-	}
-	if (config->dump_config) {
-		config_dump(config, stdout);
-		return FL_OK;
-	}
-	return run_verb(config, argc, argv, err);
-}
-
 int main(int argc, char **argv)
 {
 	struct config config = {0};
@@ -112,8 +95,9 @@ int main(int argc, char **argv)
 	fl_log_init("flota-coordinator");
 	code = config_load(&config, argc, argv, &first, &err);
 	if (code == FL_OK) {
-		fl_log_set_level(config.level);
-		code = run(&config, argc - first, argv + first, &err);
+		fl_log_set_level(config.program.level);
+		if (!fl_program_answer(&config_program, &config, print_help))
+			code = run_verb(&config, argc - first, argv + first, &err);
 		config_fini(&config);
 	}
 	if (fflush(stdout) != 0 && code == FL_OK)
