@@ -127,8 +127,8 @@ static enum fl_code load_key(SSL_CTX *context, const char *path, struct fl_error
 {
 	FL_CLEANUP(BIO_free_allp) BIO *bio = NULL;
 	FL_CLEANUP(EVP_PKEY_freep) EVP_PKEY *key = NULL;
-	char *data;
-	size_t len;
+	char *data = NULL;
+	size_t len = 0;
 
 	FL_TRY(check_key_mode(path, err));
 	FL_TRY(read_pem("key", path, &bio, &data, &len, err));
