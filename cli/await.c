@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/map.h"
+#include "cli/state.h"
 #include "cli/term.h"
 
 /* How long the coordinator may hold a question. An answer that says nothing new is followed by one
@@ -45,11 +46,31 @@ static enum fl_code set_text(struct change *change, const char *text, struct fl_
 	return FL_OK;
 }
 
+/* Somebody else's change: the newest is the one that counts. */
+static enum wait_verdict judge_watched(const struct change *change, char *text)
+{
+	const Pb__Unit *unit = change->unit;
+
+	if (unit == NULL && change->goal == WAIT_FOR_STOPPED) {
+		text[0] = '\0';
+		return WAIT_DONE;
+	}
+	if (unit != NULL && change->goal == WAIT_FOR_ACTIVE &&
+		unit->desired != PB__DESIRED_STATE__LAUNCHED) {
+		(void)snprintf(text, WAIT_TEXT_MAX, "is to be %s, so that it does not run",
+			desired_name(unit->desired));
+		return WAIT_FAILED;
+	}
+	return wait_judge(change->goal, unit != NULL ? unit->change_revision : 0, unit, text);
+}
+
 enum fl_code change_judge(struct change *change, struct fl_error *err)
 {
 	char text[WAIT_TEXT_MAX];
 
-	switch (wait_judge(change->goal, change->change_revision, change->unit, text)) {
+	switch (change->is_watched
+			? judge_watched(change, text)
+			: wait_judge(change->goal, change->change_revision, change->unit, text)) {
 	case WAIT_GO_ON:
 		break;
 	case WAIT_DONE:
@@ -60,6 +81,8 @@ enum fl_code change_judge(struct change *change, struct fl_error *err)
 		change->code = FL_E_FAILED;
 		break;
 	case WAIT_NOWHERE:
+		if (change->is_patient)
+			break;
 		change->outcome = CHANGE_UNSCHEDULABLE;
 		change->code = FL_E_UNSCHEDULABLE;
 		break;

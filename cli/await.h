@@ -1,6 +1,7 @@
 /* Changes that were asked for, and the wait until machines have carried them out. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,8 @@ struct change {
 	const char *name; /* borrowed */
 	enum wait_goal goal;
 	uint64_t change_revision; /* 0: that of the unit when it is first seen */
+	bool is_patient; /* that no machine can take it now ends nothing */
+	bool is_watched; /* was not asked for here: what others ask for meanwhile counts as well */
 	enum change_outcome outcome;
 	enum fl_code code; /* of an outcome that is no success */
 	char *text; /* for a person: what is waited for, or went wrong; nullable */

@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "cli/endpoint.h"
+#include "cli/tunnel.h"
 #include "transport/client.h"
 #include "transport/tls.h"
 
@@ -22,6 +23,7 @@ struct connection {
 	uv_signal_t signals[2];
 	bool has_loop, has_tick, has_signals;
 	struct endpoint endpoint;
+	struct tunnel *tunnel; /* nullable */
 	struct tls_credentials *credentials;
 	struct transport_client *client;
 	bool client_closed;
@@ -81,6 +83,15 @@ static enum fl_code open_client(struct connection *connection, struct fl_error *
 		&connection->client, &connection->loop, &config, &handlers, connection, err);
 }
 
+static enum fl_code find_endpoint(
+	struct connection *connection, const struct cli_options *options, struct fl_error *err)
+{
+	if (connection->tunnel == NULL)
+		return endpoint_find(options, &connection->endpoint, err);
+	connection->endpoint.url = fl_strdup(tunnel_url(connection->tunnel));
+	return connection->endpoint.url != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
+}
+
 enum fl_code connection_open(
 	const struct cli_options *options, struct connection **ret_connection, struct fl_error *err)
 {
@@ -90,7 +101,8 @@ enum fl_code connection_open(
 	if (connection == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	connection->request_timeout_ms = (uint32_t)options->request_timeout_ms;
-	FL_TRY(endpoint_find(options, &connection->endpoint, err));
+	FL_TRY(tunnel_open(options, &connection->tunnel, err));
+	FL_TRY(find_endpoint(connection, options, err));
 	r = uv_loop_init(&connection->loop);
 	if (r < 0)
 		return FL_FAIL_ERRNO(err, -r, "the event loop");
@@ -126,6 +138,7 @@ void connection_close(struct connection *connection)
 	}
 	tls_credentials_unref(connection->credentials);
 	endpoint_fini(&connection->endpoint);
+	tunnel_close(connection->tunnel);
 	free(connection);
 }
 

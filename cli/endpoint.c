@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/context.h"
+#include "cli/dialect.h"
 
 void endpoint_fini(struct endpoint *endpoint)
 {
@@ -120,9 +121,10 @@ static enum fl_code check(const struct endpoint *endpoint, struct fl_error *err)
 
 	if (strncmp(url, "ipc:///", 7) == 0)
 		return FL_OK;
+	if (strstr(url, "://") == NULL)
+		return DIALECT_FAIL(err, TEXT_ENDPOINT_WITHOUT_SCHEME, url);
 	if (strncmp(url, "tls+tcp://", 10) != 0)
-		return FL_FAIL(err, FL_E_USAGE,
-			"the endpoint \"%s\" is neither tls+tcp://HOST:PORT nor ipc:///PATH", url);
+		return DIALECT_FAIL(err, TEXT_ENDPOINT_SCHEME, url);
 	if (endpoint->ca == NULL || endpoint->certificate == NULL || endpoint->key == NULL)
 		return FL_FAIL(err, FL_E_USAGE,
 			"%s needs certificates: give --ca-file, --cert-file and --key-file, or use a "

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "cli/dialect.h"
+
 /* What the help and the manual page both say of the environment. */
 static const struct {
 	const char *name, *doc;
@@ -30,13 +32,16 @@ static const struct {
 
 void help_print_version(FILE *out)
 {
-	fputs("flotactl version " FLOTA_VERSION "\n", out);
+	fprintf(out, "%s version %s\n", dialect->program, dialect->version);
 }
 
 void help_print(FILE *out)
 {
 	const struct fl_option_table table = {
 		.program = "flotactl", .options = global_options, .n_options = n_global_options};
+	const struct fl_option_table own = {.program = dialect->program,
+		.options = dialect->options,
+		.n_options = dialect->n_options};
 
 	fputs("flotactl [OPTIONS] VERB [ARGUMENTS]\n\n"
 	      "Runs units, written in systemd's syntax, on the machines of a fleet.\n\n"
@@ -46,6 +51,10 @@ void help_print(FILE *out)
 		fprintf(out, "  %-16s %s\n", verbs[i].name, verbs[i].summary);
 	fputs("\nOptions of every verb:\n", out);
 	fl_options_help(&table, out);
+	if (dialect->n_options > 0) {
+		fputs("\nOptions of every verb, as fleetctl had them:\n", out);
+		fl_options_help(&own, out);
+	}
 	fputs("\nEnvironment:\n", out);
 	for (size_t i = 0; i < FL_COUNT(environment); i++)
 		fprintf(out, "  %s\n      %s\n", environment[i].name, environment[i].doc);
@@ -128,6 +137,9 @@ void help_print_man(FILE *out)
 {
 	const struct fl_option_table table = {
 		.program = "flotactl", .options = global_options, .n_options = n_global_options};
+	const struct fl_option_table fleet = {.program = dialect_fleetctl.program,
+		.options = dialect_fleetctl.options,
+		.n_options = dialect_fleetctl.n_options};
 
 	fputs(".TH FLOTACTL 1 \"\" \"flota " FLOTA_VERSION "\" \"flota\"\n"
 	      ".SH NAME\nflotactl \\- run units on the machines of a fleet\n"
@@ -142,6 +154,16 @@ void help_print_man(FILE *out)
 		man_verb(&verbs[i], out);
 	fputs(".SH OPTIONS\n", out);
 	fl_options_man(&table, false, out);
+	fputs(".SH AS FLEETCTL\n"
+	      "Called by the name fleetctl (a link to flotactl), the program answers in the words\n"
+	      "and with the exit codes of CoreOS fleet's: a command line that it does not\n"
+	      "understand, and stop, unload and destroy of units that there are not, end with 0,\n"
+	      "every other failure with 1. start waits also for a unit that no machine can take\n"
+	      "now, having said why. Keys of [X\\-Fleet] that fleet ignored are ignored with a\n"
+	      "warning. Each option is read from the environment too, \\-\\-ssh\\-username from\n"
+	      "FLEETCTL_SSH_USERNAME. These options are taken besides:\n",
+		out);
+	fl_options_man(&fleet, false, out);
 	fputs(".SH ENVIRONMENT\n", out);
 	for (size_t i = 0; i < FL_COUNT(environment); i++) {
 		fprintf(out, ".TP\n.B %s\n", environment[i].name);

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/strv.h"
 #include "cli/connection.h"
+#include "cli/dialect.h"
 #include "cli/json.h"
 #include "cli/state.h"
 #include "cli/table.h"
@@ -379,8 +380,7 @@ static enum fl_code printer_init(struct printer *printer, const struct listing *
 		const struct column *column = find_column(listing, names.items[i]);
 
 		if (column == NULL)
-			return FL_FAIL(err, FL_E_USAGE,
-				"Invalid key in output format: \"%s\"; see --help", names.items[i]);
+			return DIALECT_FAIL(err, TEXT_FIELD, names.items[i]);
 		printer->chosen[printer->n_chosen++] = column;
 		if (style->legend)
 			FL_TRY(add_heading(printer, names.items[i], err));

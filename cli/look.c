@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cli/connection.h"
+#include "cli/dialect.h"
 #include "cli/help.h"
 #include "cli/json.h"
 #include "cli/list.h"
@@ -90,6 +91,8 @@ enum fl_code verb_version(struct command *command, struct fl_error *err)
 		help_print_version(stdout);
 		(void)fflush(stdout);
 	}
+	if (!json && dialect->has_own_version)
+		return FL_OK;
 	request.body_case = PB__ENVELOPE__BODY_HELLO_REQUEST;
 	request.hello_request = &body;
 	code = connection_open(command->options, &connection, &why);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "cli/dialect.h"
 #include "cli/help.h"
 #include "cli/term.h"
 #include "cli/verbs.h"
@@ -22,6 +23,8 @@ static enum fl_code run(struct command *command, struct fl_error *err)
 		help_print_verb(command->verb, stdout);
 		return FL_OK;
 	}
+	if (command->is_answered)
+		return FL_OK;
 	return command->verb->run(command, err);
 }
 
@@ -35,6 +38,7 @@ int main(int argc, char **argv)
 
 	/* A reader that has gone (| head) is told by the write's error: a call ends in order. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	dialect_choose(argv[0]);
 	code = command_parse(argc, argv, &options, &command, &err);
 	if (code == FL_OK)
 		code = run(&command, &err);
@@ -45,7 +49,7 @@ int main(int argc, char **argv)
 		silent = errno == EPIPE;
 	}
 	if (code != FL_OK && !silent)
-		term_error("%s", fl_error_text(&err));
+		term_error("%s%s", dialect_context(command.verb, code), fl_error_text(&err));
 	command_fini(&command, &options);
-	return code != FL_OK ? fl_code_exit(code) : command.exit_code;
+	return code != FL_OK ? dialect_exit_code(code) : command.exit_code;
 }

@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "cli/dialect.h"
+
 static bool progress_shown;
 
 static void begin(const char *before)
@@ -19,7 +21,7 @@ void term_error(const char *format, ...)
 {
 	va_list ap;
 
-	begin("flotactl: ");
+	begin(dialect->error_prefix);
 	va_start(ap, format);
 	(void)vfprintf(stderr, format, ap);
 	va_end(ap);

@@ -20,6 +20,7 @@
 #define SAID_MAX (1U << 20)
 
 char program_folder[64];
+const char *program_name = "flotactl";
 
 static const char *bin(void)
 {
@@ -72,6 +73,14 @@ int program_tear_down(void **state)
 	return shell(line, NULL);
 }
 
+void program_call_it(const char *name)
+{
+	FL_CLEANUP(fl_freep) char *line = fl_printf("ln -sf %s/flotactl %s", bin(), name);
+
+	assert_int_equal(shell(line, NULL), 0);
+	program_name = name;
+}
+
 void program_write(const char *name, const char *text)
 {
 	FL_CLEANUP(fl_freep) char *path = fl_printf("%s/%s", program_folder, name);
@@ -82,7 +91,9 @@ void program_write(const char *name, const char *text)
 
 int program_run(const char *args, char **ret_said)
 {
-	FL_CLEANUP(fl_freep) char *line = fl_printf("%s/flotactl %s 2>&1", bin(), args);
+	FL_CLEANUP(fl_freep)
+	char *line = fl_printf("%s/%s %s 2>&1",
+		strcmp(program_name, "flotactl") == 0 ? bin() : program_folder, program_name, args);
 
 	assert_non_null(line);
 	return shell(line, ret_said);

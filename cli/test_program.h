@@ -3,6 +3,10 @@
 
 #include <sys/types.h>
 
+/* What program_run() runs: "flotactl", or it by another name. */
+extern const char *program_name;
+void program_call_it(const char *name);
+
 extern char program_folder[64];
 
 /* Makes the folder, where the configuration is too; takes what would lead to a fleet out of the

@@ -4,11 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/dialect.h"
 #include "cli/verify.h"
 #include "unitfiles/file.h"
 #include "unitfiles/name.h"
 
-static void unit_arg_fini(struct unit_arg *arg)
+void unit_arg_fini(struct unit_arg *arg)
 {
 	free(arg->name);
 	free(arg->path);
@@ -151,15 +152,11 @@ enum fl_code unit_source_find(const struct unit_arg *arg, const Pb__Unit *stored
 		return FL_OK;
 	}
 	if (local == NULL && arg->template_name != NULL)
-		return FL_FAIL(err, FL_E_NOT_FOUND,
-			"unable to find Unit(%s), nor its template Unit(%s), in Registry or on "
-			"filesystem",
-			arg->name, arg->template_name);
+		return DIALECT_FAIL(err, TEXT_TEMPLATE_NOWHERE, arg->name, arg->template_name);
 	if (local == NULL)
-		return FL_FAIL(err, FL_E_NOT_FOUND,
-			"unable to find Unit(%s) in Registry or on filesystem (%s)", arg->name,
-			arg->path);
+		return DIALECT_FAIL(err, TEXT_UNIT_NOWHERE, arg->name, arg->path);
 	FL_TRY(read_local(arg, local, lenient, problems, &source, err));
+	source.differs = stored != NULL && is_different(arg, local, stored);
 	*ret_source = source;
 	source = (struct unit_source){0};
 	return FL_OK;

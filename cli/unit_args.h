@@ -27,6 +27,7 @@ struct unit_args {
 
 enum fl_code unit_args_parse(
 	char **args, size_t n, struct unit_args *ret_args, struct fl_error *err) FL_MUST_CHECK;
+void unit_arg_fini(struct unit_arg *arg);
 void unit_args_fini(struct unit_args *args);
 #define UNIT_ARGS_CLEANUP FL_CLEANUP(unit_args_fini)
 
@@ -41,7 +42,7 @@ struct unit_source {
 	const char *path; /* the file it came from; borrowed from the argument */
 	char *text;
 	size_t len;
-	bool differs; /* UNIT_FROM_REGISTRY: and the local file @path is another one */
+	bool differs; /* the local file @path is another one than the stored one */
 };
 
 void unit_source_fini(struct unit_source *source);

@@ -1,5 +1,7 @@
 #include "cli/verbs.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,9 +9,11 @@
 #include "cli/call.h"
 #include "cli/change.h"
 #include "cli/config.h"
+#include "cli/dialect.h"
 #include "cli/help.h"
 #include "cli/list.h"
 #include "cli/look.h"
+#include "cli/ssh.h"
 #include "cli/verify.h"
 
 #define AT(field) .offset = offsetof(struct cli_options, field), .flags = FL_OPTION_ARG_ONLY
@@ -169,6 +173,36 @@ static const struct fl_option journal_options[] = {
 		AT(output),
 		.doc = "journalctl's own format: short, short-iso, cat, json, ..."}};
 
+static const struct fl_option ssh_options[] = {
+	{.name = "machine",
+		.short_name = 'm',
+		.type = FL_OPTION_STRING,
+		.value_name = "ID",
+		AT(machine),
+		.doc = "This machine, by its ID or the beginning of it; with --unit: of its machines."},
+	{.name = "unit",
+		.short_name = 'u',
+		.type = FL_OPTION_STRING,
+		.value_name = "UNIT",
+		AT(unit),
+		.doc = "The machine that this unit is on."},
+	{.name = "forward-agent",
+		.short_name = 'A',
+		.type = FL_OPTION_BOOL,
+		AT(forward_agent),
+		.doc = "Let programs there use your keys: ssh's -A."},
+	{.name = "ssh-port",
+		.type = FL_OPTION_UINT,
+		.value_name = "PORT",
+		.max = 65535,
+		AT(ssh_port),
+		.doc = "ssh's -p."},
+	{.name = "ssh-username",
+		.type = FL_OPTION_STRING,
+		.value_name = "NAME",
+		AT(ssh_username),
+		.doc = "Who to be there: ssh's -l."}};
+
 #define OPTIONS(table) .options = (table), .n_options = FL_COUNT(table)
 #define ANY            SIZE_MAX
 
@@ -214,6 +248,11 @@ const struct verb verbs[] = {
 		"DSTATE is what was asked for, STATE what its machine has done of it."},
 	{"list-machines", "", 0, 0, OPTIONS(machines_options), verb_list_machines,
 		"The machines of the fleet", ""},
+	{"ssh", "[MACHINE | UNIT] [COMMAND...]", 0, ANY, OPTIONS(ssh_options), verb_ssh,
+		"A shell, or a command, on a machine by ssh(1)",
+		"MACHINE is an ID or the beginning of one, UNIT a unit on one machine. All else is "
+		"ssh's: your keys, ssh_config(5), the exit code.",
+		.options_first = true},
 	{"verify", "FILE...", 1, ANY, OPTIONS(verify_options), verb_verify,
 		"Check unit files, without a fleet",
 		"Prints every problem as FILE:LINE: what is wrong and what to do. The exit code is "
@@ -226,6 +265,10 @@ const struct verb verbs[] = {
 		"Show and change the contexts: fleets by name",
 		"A context has Endpoint=, and for tls+tcp:// CACertificate=, Certificate= and Key=, "
 		"paths of PEM files. Contexts are kept in ~/.config/flota/config."},
+	{"fd-forward", "SOCKET", 1, 1, .run = verb_fd_forward,
+		.summary = "Connect standard input and output with a local socket",
+		.help = "For a program that reaches this machine by ssh(1) and wants a socket "
+			"here, such as the coordinator's."},
 	{"version", "", 0, 0, OPTIONS(output_options), verb_version,
 		"The versions of this program and, where it can be reached, of the coordinator",
 		""},
@@ -282,17 +325,16 @@ enum fl_code verb_find(const char *name, const struct verb **ret_verb, struct fl
 			n_prefix++;
 		}
 		if (len > 0 && (prefix || is_near(name, verbs[i].name)))
-			fl_buf_printf(&meant, "%s%s", meant.len > 0 ? ", " : "", verbs[i].name);
+			fl_buf_printf(&meant, "%s%s", meant.len > 0 ? dialect->between_verbs : "",
+				verbs[i].name);
 	}
 	if (n_prefix == 1 && len > 0) {
 		*ret_verb = by_prefix;
 		return FL_OK;
 	}
 	if (meant.len > 0)
-		return FL_FAIL(err, FL_E_USAGE, "unknown command \"%s\". Did you mean %s?", name,
-			fl_buf_str(&meant));
-	return FL_FAIL(
-		err, FL_E_USAGE, "unknown command \"%s\"; \"flotactl help\" lists them", name);
+		return DIALECT_FAIL(err, TEXT_UNKNOWN_VERB_MEANT, name, fl_buf_str(&meant));
+	return DIALECT_FAIL(err, TEXT_UNKNOWN_VERB, name);
 }
 
 /* fleetctl's own spelling of short flags, "--l" and "--f", was two dashes. */
@@ -303,19 +345,44 @@ static void accept_long_letters(int argc, char **argv)
 			argv[i]++;
 }
 
-/* The environment's part: FLOTACTL_REQUEST_TIMEOUT and, for what fleetctl read, its own name.
- * Where the fleet is (endpoint, context, files) is cli/endpoint.c's to find out. */
+/* Where the fleet is, cli/endpoint.c finds out. */
+static bool is_of_environment(const struct fl_option *option)
+{
+	static const char *const others[] = {
+		"endpoint", "context", "ca-file", "cert-file", "key-file", "help", "version"};
+
+	for (size_t i = 0; i < FL_COUNT(others); i++)
+		if (strcmp(option->name, others[i]) == 0)
+			return false;
+	return true;
+}
+
+/* "request-timeout" is FLOTACTL_REQUEST_TIMEOUT and, as fleetctl knew it, FLEETCTL_... */
+static const char *environment(const char *prefix, const char *option)
+{
+	char name[64];
+	size_t n = (size_t)snprintf(name, sizeof(name), "%s_%s", prefix, option);
+
+	fl_assert(n < sizeof(name));
+	for (size_t i = 0; i < n; i++)
+		name[i] = (char)(name[i] == '-' ? '_' : toupper((unsigned char)name[i]));
+	return getenv(name);
+}
+
 static enum fl_code read_environment(
 	const struct fl_option_table *table, struct cli_options *options, struct fl_error *err)
 {
-	const char *value = getenv("FLOTACTL_REQUEST_TIMEOUT");
+	for (size_t i = 0; i < table->n_options; i++) {
+		const char *name = table->options[i].name;
+		const char *value = environment("FLOTACTL", name);
 
-	if (value == NULL)
-		value = getenv("FLEETCTL_REQUEST_TIMEOUT");
-	if (value == NULL || value[0] == '\0')
-		return FL_OK;
-	if (fl_options_set(table, "request-timeout", value, options, err) != FL_OK)
-		return FL_FAIL(err, FL_E_USAGE, "in the environment: %s", err->text);
+		if (value == NULL)
+			value = environment("FLEETCTL", name);
+		if (!is_of_environment(&table->options[i]) || value == NULL || value[0] == '\0')
+			continue;
+		if (fl_options_set(table, name, value, options, err) != FL_OK)
+			return FL_FAIL(err, FL_E_USAGE, "in the environment: %s", err->text);
+	}
 	return FL_OK;
 }
 
@@ -335,14 +402,34 @@ static enum fl_code check_args(const struct command *command, struct fl_error *e
 	return FL_OK;
 }
 
-#define OPTIONS_MAX 24
+#define OPTIONS_MAX 48
+
+/* All options that are in force: the general ones, the dialect's, and the verb's (nullable). */
+static struct fl_option_table options_of(
+	const struct verb *verb, struct fl_option options[OPTIONS_MAX])
+{
+	const struct {
+		const struct fl_option *options;
+		size_t n;
+	} parts[] = {{global_options, n_global_options}, {dialect->options, dialect->n_options},
+		{verb != NULL ? verb->options : NULL, verb != NULL ? verb->n_options : 0}};
+	size_t n = 0;
+
+	for (size_t i = 0; i < FL_COUNT(parts); i++) {
+		fl_assert(n + parts[i].n <= OPTIONS_MAX);
+		if (parts[i].n > 0)
+			memcpy(options + n, parts[i].options, parts[i].n * sizeof(options[0]));
+		n += parts[i].n;
+	}
+	return (struct fl_option_table){
+		.program = dialect->program, .options = options, .n_options = n};
+}
 
 enum fl_code command_parse(int argc, char **argv, struct cli_options *ret_options,
 	struct command *ret_command, struct fl_error *err)
 {
 	struct fl_option options[OPTIONS_MAX];
-	struct fl_option_table table = {
-		.program = "flotactl", .options = global_options, .n_options = n_global_options};
+	struct fl_option_table table = options_of(NULL, options), own;
 	struct command command = {.options = ret_options};
 	int first;
 
@@ -350,43 +437,37 @@ enum fl_code command_parse(int argc, char **argv, struct cli_options *ret_option
 	*ret_command = command;
 	accept_long_letters(argc, argv);
 	FL_TRY(fl_options_init(&table, ret_options, err));
+	ret_options->lenient = dialect->is_lenient;
 	FL_TRY(read_environment(&table, ret_options, err));
 	FL_TRY(fl_options_parse_args(&table, argc, argv, true, ret_options, &first, err));
 	if (first >= argc)
 		return FL_OK;
 	FL_TRY(verb_find(argv[first], &command.verb, err));
-
-	fl_assert(n_global_options + command.verb->n_options <= OPTIONS_MAX);
-	table.options = command.verb->options;
-	table.n_options = command.verb->n_options;
 	ret_command->verb = command.verb;
-	FL_TRY(fl_options_init(&table, ret_options, err));
+	own = (struct fl_option_table){.program = dialect->program,
+		.options = command.verb->options,
+		.n_options = command.verb->n_options};
+	FL_TRY(fl_options_init(&own, ret_options, err));
 
 	/* Behind the verb both its own options and the general ones may stand. */
-	memcpy(options, global_options, sizeof(global_options));
-	if (command.verb->n_options > 0)
-		memcpy(options + n_global_options, command.verb->options,
-			command.verb->n_options * sizeof(options[0]));
-	table.options = options;
-	table.n_options = n_global_options + command.verb->n_options;
+	table = options_of(command.verb, options);
 	argv += first;
 	argc -= first;
-	FL_TRY(fl_options_parse_args(&table, argc, argv, false, ret_options, &first, err));
+	FL_TRY(fl_options_parse_args(
+		&table, argc, argv, command.verb->options_first, ret_options, &first, err));
 	command.args = argv + first;
 	command.n_args = (size_t)(argc - first);
 	*ret_command = command;
-	return ret_options->help || ret_options->version ? FL_OK : check_args(&command, err);
+	if (ret_options->help || ret_options->version || dialect_tells_no_args(ret_command))
+		return FL_OK;
+	return check_args(&command, err);
 }
 
 void command_fini(struct command *command, struct cli_options *options)
 {
-	struct fl_option_table table = {.options = global_options, .n_options = n_global_options};
+	struct fl_option all[OPTIONS_MAX];
+	struct fl_option_table table = options_of(command->verb, all);
 
-	fl_options_fini(&table, options);
-	if (command->verb == NULL)
-		return;
-	table.options = command->verb->options;
-	table.n_options = command->verb->n_options;
 	fl_options_fini(&table, options);
 }
 

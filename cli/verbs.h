@@ -26,6 +26,13 @@ struct cli_options {
 	bool replace, lenient, no_block;
 	uint64_t block_attempts, timeout_ms;
 
+	/* Of ssh; of every verb as fleetctl. */
+	char *unit, *ssh_username, *known_hosts_file, *tunnel;
+	bool forward_agent, strict_host_keys;
+	uint64_t ssh_port, ssh_timeout_ms;
+	char *ignored;
+	bool is_ignored;
+
 	/* Of status and journal. */
 	bool follow;
 	uint64_t lines;
@@ -38,6 +45,7 @@ struct command {
 	const struct cli_options *options;
 	char **args; /* what is left behind the options, n_args of it */
 	size_t n_args;
+	bool is_answered; /* nothing is left to run */
 	int exit_code; /* what flotactl ends with when the handler returned FL_OK */
 };
 
@@ -54,6 +62,7 @@ struct verb {
 	verb_handler run;
 	const char *summary; /* one line, for the list of verbs */
 	const char *help; /* what else there is to know; paragraphs divided by '\n' */
+	bool options_first; /* what follows its first argument is not its own */
 };
 
 extern const struct verb verbs[];

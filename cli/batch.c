@@ -1,0 +1,370 @@
+#include "cli/batch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/random.h"
+#include "cli/dialect.h"
+#include "cli/json.h"
+#include "cli/list.h"
+#include "cli/state.h"
+#include "cli/term.h"
+
+/* Bytes of unit files in one request; a message may have twice as many. */
+#define REQUEST_BYTES (LIMIT_MESSAGE / 2)
+
+const struct change_kind change_submit = {.name = "submit",
+	.verb = PB__CHANGE__VERB__SUBMIT,
+	.goal = WAIT_FOR_NOTHING,
+	.takes_files = true};
+const struct change_kind change_load = {.name = "load",
+	.verb = PB__CHANGE__VERB__SET,
+	.desired = PB__DESIRED_STATE__LOADED,
+	.goal = WAIT_FOR_LOADED,
+	.takes_files = true};
+const struct change_kind change_start = {.name = "start",
+	.verb = PB__CHANGE__VERB__SET,
+	.desired = PB__DESIRED_STATE__LAUNCHED,
+	.goal = WAIT_FOR_ACTIVE,
+	.takes_files = true};
+const struct change_kind change_stop = {.name = "stop",
+	.verb = PB__CHANGE__VERB__SET,
+	.desired = PB__DESIRED_STATE__LOADED,
+	.goal = WAIT_FOR_STOPPED,
+	.needs_placed = true,
+	.done = "stopped"};
+const struct change_kind change_restart = {.name = "restart",
+	.verb = PB__CHANGE__VERB__RESTART,
+	.desired = PB__DESIRED_STATE__LAUNCHED,
+	.goal = WAIT_FOR_ACTIVE,
+	.needs_placed = true};
+const struct change_kind change_unload = {.name = "unload",
+	.verb = PB__CHANGE__VERB__SET,
+	.desired = PB__DESIRED_STATE__INACTIVE,
+	.goal = WAIT_FOR_UNPLACED,
+	.done = "unloaded"};
+const struct change_kind change_destroy = {
+	.name = "destroy", .verb = PB__CHANGE__VERB__DESTROY, .goal = WAIT_FOR_GONE};
+
+enum fl_code batch_init(struct batch *batch, struct command *command, struct connection *connection,
+	size_t n, bool json, struct fl_error *err)
+{
+	*batch = (struct batch){.command = command, .connection = connection, .n = n, .json = json};
+	batch->items = fl_new_array(n, sizeof(*batch->items));
+	batch->changes = fl_new_array(n, sizeof(*batch->changes));
+	if (batch->items == NULL || batch->changes == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	return FL_OK;
+}
+
+void batch_fini(struct batch *batch)
+{
+	for (size_t i = 0; batch->items != NULL && i < batch->n; i++) {
+		change_fini(&batch->items[i].change);
+		json_decref(batch->items[i].refusals);
+	}
+	free(batch->items);
+	free(batch->changes);
+	*batch = (struct batch){0};
+}
+
+void batch_set(struct batch *batch, size_t i, const struct change_kind *kind, const char *name,
+	const Pb__Unit *stored)
+{
+	const struct cli_options *options = batch->command->options;
+	struct item *item = &batch->items[i];
+
+	item->kind = kind;
+	item->stored = stored;
+	item->change.name = name;
+	item->change.goal = kind->goal;
+	item->change.is_patient = dialect->is_patient && !options->no_block;
+	pb__change__init(&item->proto);
+	item->proto.verb = kind->verb;
+	item->proto.name = (char *)name;
+	item->proto.desired = kind->desired;
+	item->proto.replace = options->replace;
+	item->proto.lenient = options->lenient;
+}
+
+void item_settle(
+	struct item *item, enum change_outcome outcome, enum fl_code code, const char *text)
+{
+	item->change.outcome = outcome;
+	item->change.code = code;
+	free(item->change.text);
+	item->change.text = fl_strdup(text);
+}
+
+static void tell_refusals(
+	const struct batch *batch, const Pb__ChangeResult *result, const struct change *change)
+{
+	const struct list_style style = {.legend = true, .colours = term_has_colours(stderr)};
+	const char *why = change->unit != NULL ? change->unit->waiting : "";
+	const char *colon = why[0] != '\0' ? ": " : "";
+	struct fl_error err = {0};
+
+	if (batch->command->options->no_block)
+		term_warning("no machine can take %s now%s%s", change->name, colon, why);
+	else
+		term_error("no machine can take %s now%s%s", change->name, colon, why);
+	if (result->n_refusals > 0 && list_print_refusals(result->refusals, result->n_refusals,
+					      &style, stderr, &err) != FL_OK)
+		term_error("%s", fl_error_text(&err));
+}
+
+/* Nobody will tell it later. */
+static bool waits_patiently(const struct change *change)
+{
+	return change->is_patient && change->unit != NULL && change->unit->waiting[0] != '\0';
+}
+
+static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult *result)
+{
+	struct change *change = &item->change;
+	enum wait_goal goal = item->kind->goal;
+	bool needs_machine = goal == WAIT_FOR_LOADED || goal == WAIT_FOR_ACTIVE;
+
+	for (size_t i = 0; i < result->n_warnings; i++)
+		term_warning("%s: %s", change->name, result->warnings[i]);
+	if (result->error != NULL) {
+		enum fl_code code = fl_code_from_wire(result->error->code);
+		struct fl_error text = {0};
+
+		(void)!DIALECT_FAIL(&text, TEXT_REFUSED, change->name, result->error->text);
+		term_error("%s", fl_error_text(&text));
+		item_settle(item, CHANGE_FAILED, code != FL_OK ? code : FL_E_INTERNAL,
+			result->error->text);
+		return;
+	}
+	if (result->unit != NULL) {
+		change->unit = FL_TAKE(result->unit);
+		change->change_revision = change->unit->change_revision;
+	}
+	if (needs_machine && (result->n_refusals > 0 || waits_patiently(change))) {
+		tell_refusals(batch, result, change);
+		item->refusals = json_of_refusals(result->refusals, result->n_refusals);
+		if (!change->is_patient)
+			item_settle(item, CHANGE_UNSCHEDULABLE, FL_E_UNSCHEDULABLE,
+				change->unit != NULL ? change->unit->waiting : "");
+	}
+	if (goal == WAIT_FOR_NOTHING)
+		change->outcome = CHANGE_DONE;
+	else if (batch->command->options->no_block)
+		item_settle(item, CHANGE_TRIGGERED, FL_OK, NULL);
+}
+
+/* Sends items from *first on, as many as fit into one request. */
+static enum fl_code send_some(struct batch *batch, size_t *first, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep)
+	Pb__Change **changes = fl_new_array(LIMIT_CHANGES, sizeof(Pb__Change *));
+	FL_CLEANUP(fl_freep) size_t *indexes = fl_new_array(LIMIT_CHANGES, sizeof(*indexes));
+	FL_CLEANUP(wire_freep) Pb__Envelope *reply = NULL;
+	Pb__ChangeRequest body = PB__CHANGE_REQUEST__INIT;
+	Pb__Envelope request = PB__ENVELOPE__INIT;
+	size_t n = 0, bytes = 0, i;
+
+	if (changes == NULL || indexes == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	for (i = *first; i < batch->n && n < LIMIT_CHANGES; i++) {
+		struct item *item = &batch->items[i];
+
+		if (item->unsent)
+			continue;
+		if (n > 0 && bytes + item->proto.content.len > REQUEST_BYTES)
+			break;
+		bytes += item->proto.content.len;
+		indexes[n] = i;
+		changes[n++] = &item->proto;
+	}
+	*first = i;
+	if (n == 0)
+		return FL_OK;
+	body.changes = changes;
+	body.n_changes = n;
+	body.token = fl_random_id();
+	request.body_case = PB__ENVELOPE__BODY_CHANGE_REQUEST;
+	request.change_request = &body;
+	FL_TRY(connection_ask(
+		batch->connection, &request, PB__ENVELOPE__BODY_CHANGE_REPLY, 0, &reply, err));
+	if (reply->change_reply->n_results != n)
+		return FL_FAIL(err, FL_E_PROTOCOL, "%zu changes have %zu results", n,
+			reply->change_reply->n_results);
+	if (batch->revision == 0)
+		batch->revision = reply->change_reply->revision;
+	for (size_t j = 0; j < n; j++)
+		take_result(batch, &batch->items[indexes[j]], reply->change_reply->results[j]);
+	return FL_OK;
+}
+
+/* ---- what came of it ---- */
+
+/* "Unit X launched on 3f2a81c0.../10.77.0.11", in fleet's words. */
+static void tell_done(const struct item *item, const struct change *change)
+{
+	char where[MACHINE_TEXT_MAX];
+	const Pb__Unit *unit = change->unit;
+
+	if (item->kind->goal == WAIT_FOR_GONE) {
+		printf("Destroyed %s\n", change->name);
+		return;
+	}
+	if (unit == NULL)
+		unit = item->stored;
+	if (unit == NULL) {
+		printf("Unit %s inactive\n", change->name);
+	} else if (unit->n_placements == 0 || item->kind->goal == WAIT_FOR_NOTHING) {
+		printf("Unit %s %s\n", change->name, desired_name(unit->desired));
+	} else if (unit->n_placements > 1) {
+		printf("Unit %s %s on %zu machines\n", change->name, desired_name(unit->desired),
+			unit->n_placements);
+	} else {
+		machine_text(unit->placements[0]->machine_id, unit->placements[0]->address, false,
+			where);
+		printf("Unit %s %s on %s\n", change->name, desired_name(unit->desired), where);
+	}
+}
+
+static void tell(const struct batch *batch, size_t i, const struct change *change)
+{
+	const struct item *item = &batch->items[i];
+	struct fl_error text = {0};
+
+	term_progress(NULL);
+	switch (change->outcome) {
+	case CHANGE_DONE:
+		if (!batch->json)
+			tell_done(item, change);
+		break;
+	case CHANGE_TRIGGERED:
+		if (!batch->json)
+			printf("Triggered unit %s %s\n", change->name, item->kind->name);
+		break;
+	case CHANGE_FAILED:
+		(void)!DIALECT_FAIL(&text, TEXT_FAILED, change->name, change->text);
+		term_error("%s", fl_error_text(&text));
+		break;
+	case CHANGE_UNSCHEDULABLE:
+		term_error("no machine can take %s now: %s; see \"flotactl why %s\"", change->name,
+			change->text, change->name);
+		break;
+	case CHANGE_TIMED_OUT:
+		term_error("%s: %s", change->name, change->text);
+		break;
+	case CHANGE_PENDING:
+		break;
+	}
+	/* Lines come while others are waited for. */
+	(void)fflush(stdout);
+}
+
+static void on_done(struct change *change, void *userdata)
+{
+	const struct batch *batch = userdata;
+
+	tell(batch, (size_t)(change - batch->changes), change);
+}
+
+static uint64_t timeout_of(const struct cli_options *options)
+{
+	/* fleet's attempts were 2 s each. */
+	return options->timeout_ms > 0 ? options->timeout_ms : options->block_attempts * 2000;
+}
+
+/* Waits for those that are pending; the others have been told when they were settled, except
+ * those that are done already. */
+static enum fl_code wait_for_all(struct batch *batch, struct fl_error *err)
+{
+	enum fl_code code = FL_OK;
+
+	for (size_t i = 0; i < batch->n; i++) {
+		struct change *change = &batch->items[i].change;
+
+		/* What has just been asked for may be so already, or have nowhere to run. */
+		if (change->outcome == CHANGE_PENDING && change->unit != NULL) {
+			FL_TRY(change_judge(change, err));
+			if (change->outcome != CHANGE_PENDING)
+				tell(batch, i, change);
+		} else if (change->outcome == CHANGE_DONE || change->outcome == CHANGE_TRIGGERED) {
+			tell(batch, i, change);
+		}
+		batch->changes[i] = *change;
+	}
+	code = await_changes(batch->connection, batch->changes, batch->n, batch->revision,
+		timeout_of(batch->command->options), on_done, batch, err);
+	for (size_t i = 0; i < batch->n; i++)
+		batch->items[i].change = batch->changes[i];
+	return code;
+}
+
+static const char *outcome_name(enum change_outcome outcome)
+{
+	switch (outcome) {
+	case CHANGE_PENDING:
+		return "pending";
+	case CHANGE_DONE:
+		return "done";
+	case CHANGE_TRIGGERED:
+		return "triggered";
+	case CHANGE_FAILED:
+		return "failed";
+	case CHANGE_UNSCHEDULABLE:
+		return "unschedulable";
+	case CHANGE_TIMED_OUT:
+		return "timeout";
+	}
+	return "pending";
+}
+
+static enum fl_code print_json(const struct batch *batch, struct fl_error *err)
+{
+	FL_CLEANUP(json_freep) json_t *array = NULL;
+
+	FL_TRY(json_new_array(&array, err));
+	for (size_t i = 0; i < batch->n; i++) {
+		const struct item *item = &batch->items[i];
+		const struct change *change = &item->change;
+		json_t *now = change->unit != NULL ? json_of_unit(change->unit) : json_null();
+
+		FL_TRY(json_add(array,
+			json_pack("{s:s, s:s, s:s, s:s?, s:o, s:O?}", "unit", change->name, "verb",
+				item->kind->name, "outcome", outcome_name(change->outcome), "text",
+				change->text != NULL && change->text[0] != '\0' ? change->text
+										: NULL,
+				"now", now, "refusals", item->refusals),
+			err));
+	}
+	return json_print(array, err);
+}
+
+/* The exit code is that of the first unit that did not come to be as it was asked for. */
+static void set_exit_code(struct batch *batch)
+{
+	for (size_t i = 0; i < batch->n && batch->command->exit_code == 0; i++)
+		batch->command->exit_code = dialect_exit_code(batch->items[i].change.code);
+}
+
+/* Where all were of one kind that fleet told so. */
+static void tell_successes(const struct batch *batch)
+{
+	const struct change_kind *kind = batch->n > 0 ? batch->items[0].kind : NULL;
+
+	if (kind == NULL || kind->done == NULL || batch->command->exit_code != 0 || batch->json)
+		return;
+	(void)fflush(stdout);
+	fprintf(stderr, "Successfully %s units [", kind->done);
+	for (size_t i = 0; i < batch->n; i++)
+		fprintf(stderr, "%s%s", i > 0 ? " " : "", batch->items[i].change.name);
+	fputs("].\n", stderr);
+}
+
+enum fl_code batch_run(struct batch *batch, struct fl_error *err)
+{
+	for (size_t next = 0; next < batch->n;)
+		FL_TRY(send_some(batch, &next, err));
+	FL_TRY(wait_for_all(batch, err));
+	set_exit_code(batch);
+	tell_successes(batch);
+	return batch->json ? print_json(batch, err) : FL_OK;
+}
