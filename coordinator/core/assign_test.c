@@ -12,23 +12,6 @@
 #include "coordinator/core/testing.h"
 #include "proto/wire.h"
 
-static int setup(void **state)
-{
-	static struct fleet fleet;
-
-	fleet_open(&fleet);
-	fleet_join(&fleet, "m1", "");
-	*state = &fleet;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fleet_unit(*state, NULL);
-	fleet_close(*state);
-	return 0;
-}
-
 /* ---- Assignments ------------------------------------------------------------------------- */
 
 static const Pb__Assignment *agent_unit(const struct agent *agent, const char *name)
@@ -354,7 +337,7 @@ static void a_state_is_kept_whole_and_wakes_who_watches(void **state)
 	assert_string_equal(seen(fleet, "a.service")->error, "");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fleet_setup_with_m1, fleet_teardown)
 
 int main(void)
 {

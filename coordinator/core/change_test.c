@@ -11,23 +11,6 @@
 #include "coordinator/core/testing.h"
 #include "proto/wire.h"
 
-static int setup(void **state)
-{
-	static struct fleet fleet;
-
-	fleet_open(&fleet);
-	fleet_join(&fleet, "m1", "");
-	*state = &fleet;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fleet_unit(*state, NULL);
-	fleet_close(*state);
-	return 0;
-}
-
 static const char OTHER[] = "[Service]\nExecStart=/bin/false\n";
 
 static const char *content(struct fleet *fleet, const char *name)
@@ -406,7 +389,7 @@ static void a_store_that_cannot_be_read_is_named(void **state)
 	core_free(core);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fleet_setup_with_m1, fleet_teardown)
 
 int main(void)
 {

@@ -10,24 +10,6 @@
 
 #include "coordinator/core/testing.h"
 
-static int setup(void **state)
-{
-	static struct fleet fleet;
-
-	fleet_open(&fleet);
-	*state = &fleet;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fleet_unit(*state, NULL);
-	fleet_close(*state);
-	return 0;
-}
-
-#define assert_where(fleet, unit, expected) assert_string_equal(fleet_where(fleet, unit), expected)
-
 static Pb__Machine__State machine_state(struct fleet *fleet, const char *id)
 {
 	Pb__Machine *machine;
@@ -325,7 +307,7 @@ static void machines_come_in_order_and_keep_their_record(void **state)
 		core_machine_get(fleet->core, "m3", fleet->now_ms, &machine, NULL), FL_E_NOT_FOUND);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fleet_setup, fleet_teardown)
 
 int main(void)
 {

@@ -10,24 +10,6 @@
 
 #include "coordinator/core/testing.h"
 
-static int setup(void **state)
-{
-	static struct fleet fleet;
-
-	fleet_open(&fleet);
-	*state = &fleet;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fleet_unit(*state, NULL);
-	fleet_close(*state);
-	return 0;
-}
-
-#define assert_where(fleet, unit, expected) assert_string_equal(fleet_where(fleet, unit), expected)
-
 static void least_loaded_first_then_lowest_id(void **state)
 {
 	struct fleet *fleet = *state;
@@ -474,7 +456,7 @@ static void refusals_are_bounded(void **state)
 	core_message_free(&reply->base);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fleet_setup, fleet_teardown)
 
 int main(void)
 {

@@ -94,6 +94,29 @@ static void end(struct fleet *fleet)
 	fleet->core = NULL;
 }
 
+int fleet_setup(void **state)
+{
+	static struct fleet fleet;
+
+	fleet_open(&fleet);
+	*state = &fleet;
+	return 0;
+}
+
+int fleet_setup_with_m1(void **state)
+{
+	(void)fleet_setup(state);
+	fleet_join(*state, "m1", "");
+	return 0;
+}
+
+int fleet_teardown(void **state)
+{
+	fleet_unit(*state, NULL);
+	fleet_close(*state);
+	return 0;
+}
+
 void fleet_restart(struct fleet *fleet)
 {
 	end(fleet);

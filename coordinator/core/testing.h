@@ -25,6 +25,10 @@ struct fleet {
 
 void fleet_open(struct fleet *fleet);
 void fleet_close(struct fleet *fleet);
+/* For cmocka: *state is a fleet, without a machine or with one. */
+int fleet_setup(void **state);
+int fleet_setup_with_m1(void **state);
+int fleet_teardown(void **state);
 /* A crash: a new core from what the store has. Every agent begins a new session. */
 void fleet_restart(struct fleet *fleet);
 void fleet_forget(struct fleet *fleet);
@@ -72,6 +76,7 @@ void fleet_state(
 const Pb__Unit *fleet_unit(struct fleet *fleet, const char *name);
 /* The IDs of its machines, blanks between; "" = nowhere. */
 const char *fleet_where(struct fleet *fleet, const char *name);
+#define assert_where(fleet, unit, expected) assert_string_equal(fleet_where(fleet, unit), expected)
 /* Its only placement's epoch. */
 uint64_t fleet_epoch(struct fleet *fleet, const char *name);
 /* What speaks against a unit on a machine; "" = nothing. */
