@@ -37,6 +37,10 @@ struct store_op {
 	char key[];
 };
 
+/* Does a STORE_EXPECT hold, where its key was last changed in @revision? */
+enum fl_code store_op_check(
+	const struct store_op *op, uint64_t revision, struct fl_error *err) FL_MUST_CHECK;
+
 /* While it is committed it belongs to the backend, which fills in the result and posts @node. */
 struct store_batch {
 	struct fl_list ops;

@@ -58,13 +58,12 @@ static enum fl_code check_expectations(
 	const struct store_op *op;
 
 	FL_LIST_FOREACH (op, &batch->ops, node) {
-		const struct record *record = fl_map_get(memory->records, op->key);
-		uint64_t revision = record != NULL ? record->revision : 0;
+		const struct record *record;
 
-		if (op->kind == STORE_EXPECT && revision != op->revision)
-			return FL_FAIL(err, FL_E_STATE, "%s is at revision %llu, expected was %llu",
-				op->key, (unsigned long long)revision,
-				(unsigned long long)op->revision);
+		if (op->kind != STORE_EXPECT)
+			continue;
+		record = fl_map_get(memory->records, op->key);
+		FL_TRY(store_op_check(op, record != NULL ? record->revision : 0, err));
 	}
 	return FL_OK;
 }

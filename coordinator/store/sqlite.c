@@ -161,10 +161,7 @@ static enum fl_code check_expectations(
 			continue;
 		FL_TRY(bind_key(sqlite, SQL_GET, op, err));
 		FL_TRY(run_number(sqlite, SQL_GET, &revision, err));
-		if (revision != op->revision)
-			return FL_FAIL(err, FL_E_STATE, "%s is at revision %llu, expected was %llu",
-				op->key, (unsigned long long)revision,
-				(unsigned long long)op->revision);
+		FL_TRY(store_op_check(op, revision, err));
 	}
 	return FL_OK;
 }

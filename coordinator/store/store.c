@@ -87,6 +87,14 @@ void store_commit(
 	store->ops->commit(store, batch);
 }
 
+enum fl_code store_op_check(const struct store_op *op, uint64_t revision, struct fl_error *err)
+{
+	if (revision != op->revision)
+		return FL_FAIL(err, FL_E_STATE, "%s is at revision %llu, expected was %llu",
+			op->key, (unsigned long long)revision, (unsigned long long)op->revision);
+	return FL_OK;
+}
+
 void store_batches_done(struct fl_list *batches, void *userdata)
 {
 	struct store *store = userdata;
