@@ -196,22 +196,27 @@ static void want_reload(struct systemd_unit *unit)
 		(void)uv_timer_start(&systemd->reload, on_reload_timer, RELOAD_GATHER_MS, 0);
 }
 
+/* What a unit's properties are; false: they could not be had, and the step has ended with why. */
+static bool take_properties(struct systemd_unit *unit, enum fl_code code, sd_bus_message *reply,
+	const struct fl_error *err, struct properties *ret_properties)
+{
+	struct fl_error read_err = {.code = FL_OK};
+
+	unit->call = NULL;
+	if (code == FL_OK && properties_read(reply, ret_properties, &read_err) == FL_OK)
+		return true;
+	end_error(unit, code != FL_OK ? err : &read_err);
+	return false;
+}
+
 static void on_loaded(
 	enum fl_code code, sd_bus_message *reply, const struct fl_error *err, void *userdata)
 {
 	struct systemd_unit *unit = userdata;
-	struct fl_error read_err = {.code = FL_OK};
 	struct properties properties;
 
-	unit->call = NULL;
-	if (code != FL_OK) {
-		end_error(unit, err);
+	if (!take_properties(unit, code, reply, err, &properties))
 		return;
-	}
-	if (properties_read(reply, &properties, &read_err) != FL_OK) {
-		end_error(unit, &read_err);
-		return;
-	}
 	systemd_unit_apply(unit, &properties);
 	if (properties_have(&properties, PROPERTY_NEED_RELOAD) && properties.need_reload)
 		want_reload(unit);
@@ -252,29 +257,22 @@ static void on_known(
 	enum fl_code code, sd_bus_message *reply, const struct fl_error *err, void *userdata)
 {
 	struct systemd_unit *unit = userdata;
-	struct fl_error read_err = {.code = FL_OK};
+	struct fl_error own_err = {.code = FL_OK};
 	struct properties properties;
 	char *own_path;
 
-	unit->call = NULL;
-	if (code != FL_OK) {
-		end_error(unit, err);
+	if (!take_properties(unit, code, reply, err, &properties))
 		return;
-	}
-	if (properties_read(reply, &properties, &read_err) != FL_OK) {
-		end_error(unit, &read_err);
-		return;
-	}
 	/* Another unit names it, or it was ours and systemd has not let go of it yet. */
 	own_path = fl_printf("%s/%s", FILES_UNIT_DIRECTORY, unit->name);
 	if (strcmp(properties.load, "not-found") == 0 ||
 		(own_path != NULL && strcmp(properties.fragment, own_path) == 0)) {
 		install_changed(unit, "known by name only");
 	} else {
-		fl_error_set(&read_err, FL_E_EXISTS, "the host has a unit of this name%s%s",
+		fl_error_set(&own_err, FL_E_EXISTS, "the host has a unit of this name%s%s",
 			properties.fragment[0] != '\0' ? ": " : ", made by systemd itself",
 			properties.fragment);
-		end_error(unit, &read_err);
+		end_error(unit, &own_err);
 	}
 	free(own_path);
 }
