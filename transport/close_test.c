@@ -17,28 +17,6 @@
 
 #define LONG_MS 50000
 
-static struct test_ca *ca;
-static struct tls_credentials *coordinator, *ana;
-
-static int setup_all(void **state)
-{
-	(void)state;
-	ca = test_ca_new();
-	coordinator = test_credentials(ca, "flota://lab/coordinator");
-	ana = test_credentials(ca, "flota://lab/operator/ana");
-	return 0;
-}
-
-static int teardown_all(void **state)
-{
-	(void)state;
-	tls_credentials_unref(coordinator);
-	tls_credentials_unref(ana);
-	test_ca_free(ca);
-	test_cleanup();
-	return 0;
-}
-
 /* A port that accepts connections and never says a word; with @backlog -1: that refuses them. */
 static int dead_port(char *url, size_t size, int backlog)
 {
@@ -63,14 +41,14 @@ static void close_at_once(void **state)
 
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open(&server, &loop, coordinator, NULL);
+	test_server_open(&server, &loop, test_coordinator, NULL);
 	for (int i = 0; i < 50; i++) {
-		test_client_open(&client, &loop, server.url, ana, true);
+		test_client_open(&client, &loop, server.url, test_operator, true);
 		test_client_close(&client, &loop);
 	}
 	test_server_close(&server);
 	for (int i = 0; i < 10; i++) {
-		test_server_open(&server, &loop, coordinator, NULL);
+		test_server_open(&server, &loop, test_coordinator, NULL);
 		test_server_close(&server);
 	}
 	test_loop_close(&loop);
@@ -94,9 +72,9 @@ static void close_while_connecting(void **state)
 
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open(&server, &loop, coordinator, NULL);
+	test_server_open(&server, &loop, test_coordinator, NULL);
 	for (int i = 0; i < 30; i++) {
-		test_client_open(&client, &loop, server.url, ana, true);
+		test_client_open(&client, &loop, server.url, test_operator, true);
 		test_call(&client, &call, "hold", LONG_MS);
 		run_for(&loop, 100U * (unsigned)i);
 		if (call.done)
@@ -122,7 +100,7 @@ static void close_without_a_connection(void **state)
 	for (size_t i = 0; i < FL_COUNT(backlogs); i++) {
 		int fd = dead_port(url, sizeof(url), backlogs[i]);
 
-		test_client_open(&client, &loop, url, ana, true);
+		test_client_open(&client, &loop, url, test_operator, true);
 		test_call(&client, &call, "echo", LONG_MS);
 		if (backlogs[i] < 0)
 			test_run_until_count(&loop, &client.n_down, 3);
@@ -135,7 +113,7 @@ static void close_without_a_connection(void **state)
 	{
 		int fd = dead_port(url, sizeof(url), -1);
 
-		test_client_open(&client, &loop, url, ana, false);
+		test_client_open(&client, &loop, url, test_operator, false);
 		test_run_until_count(&loop, &client.n_down, 1);
 		test_call(&client, &call, "echo", LONG_MS);
 		test_client_close(&client, &loop);
@@ -156,7 +134,7 @@ static void cancel_without_a_connection(void **state)
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
 	fd = dead_port(url, sizeof(url), 16);
-	test_client_open(&client, &loop, url, ana, true);
+	test_client_open(&client, &loop, url, test_operator, true);
 	for (size_t i = 0; i < FL_COUNT(calls); i++)
 		test_call(&client, &calls[i], "echo", LONG_MS);
 	transport_call_cancel(calls[1].call);
@@ -182,8 +160,8 @@ static void cancel_races_with_the_reply(void **state)
 
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open(&server, &loop, coordinator, NULL);
-	test_client_open(&client, &loop, server.url, ana, true);
+	test_server_open(&server, &loop, test_coordinator, NULL);
+	test_client_open(&client, &loop, server.url, test_operator, true);
 	test_run_until_count(&loop, &client.n_up, 1);
 	for (int i = 0; i < 300; i++) {
 		test_call(&client, &call, "echo", LONG_MS);
@@ -215,7 +193,7 @@ static void too_many_calls(void **state)
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
 	fd = dead_port(url, sizeof(url), 16);
-	test_client_open(&client, &loop, url, ana, true);
+	test_client_open(&client, &loop, url, test_operator, true);
 	for (size_t i = 0; i < FL_COUNT(calls); i++) {
 		calls[i].n_done = &n_done;
 		test_call(&client, &calls[i], "echo", LONG_MS);
@@ -323,14 +301,14 @@ static void close_from_callback(struct closing *test, bool reconnect)
 {
 	const char *const urls[] = {"tls+tcp://127.0.0.1:0", NULL};
 	const struct transport_server_config server_config = {.urls = urls,
-		.credentials = coordinator,
+		.credentials = test_coordinator,
 		.message_max = 1024,
 		.peer_requests_max = 16,
 		.peer_bytes_max = 16384};
 	const struct transport_server_handlers server_handlers = {
 		.request = closing_request, .request_gone = closing_gone};
 	const struct transport_client_handlers client_handlers = {.connection = closing_connection};
-	struct transport_client_config client_config = {.credentials = ana,
+	struct transport_client_config client_config = {.credentials = test_operator,
 		.message_max = 1024,
 		.reconnect_min_ms = reconnect ? 10 : 0,
 		.reconnect_max_ms = reconnect ? 100 : 0};
@@ -401,9 +379,9 @@ static void server_closes_with_held_requests(void **state)
 
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open(&server, &loop, coordinator, NULL);
+	test_server_open(&server, &loop, test_coordinator, NULL);
 	for (size_t i = 0; i < FL_COUNT(clients); i++) {
-		test_client_open(&clients[i], &loop, server.url, ana, false);
+		test_client_open(&clients[i], &loop, server.url, test_operator, false);
 		test_call(&clients[i], &calls[i], "hold", LONG_MS);
 	}
 	test_run_until_count(&loop, &server.n_held, FL_COUNT(clients));
@@ -432,5 +410,5 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
-	return cmocka_run_group_tests(tests, setup_all, teardown_all);
+	return cmocka_run_group_tests(tests, test_setup, test_teardown);
 }

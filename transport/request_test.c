@@ -23,9 +23,6 @@
 
 #define LONG_MS 50000
 
-static struct test_ca *ca;
-static struct tls_credentials *coordinator, *ana;
-
 struct fixture {
 	uv_loop_t loop;
 	struct test_server server;
@@ -36,29 +33,15 @@ static char ipc_url[256];
 
 static int setup_all(void **state)
 {
-	(void)state;
-	ca = test_ca_new();
-	coordinator = test_credentials(ca, "flota://lab/coordinator");
-	ana = test_credentials(ca, "flota://lab/operator/ana");
 	snprintf(ipc_url, sizeof(ipc_url), "ipc://%s/socket", test_folder());
-	return 0;
-}
-
-static int teardown_all(void **state)
-{
-	(void)state;
-	tls_credentials_unref(coordinator);
-	tls_credentials_unref(ana);
-	test_ca_free(ca);
-	test_cleanup();
-	return 0;
+	return test_setup(state);
 }
 
 static void open_pair(struct fixture *f, const char *url)
 {
 	assert_int_equal(uv_loop_init(&f->loop), 0);
-	test_server_open(&f->server, &f->loop, coordinator, url);
-	test_client_open(&f->client, &f->loop, f->server.url, ana, true);
+	test_server_open(&f->server, &f->loop, test_coordinator, url);
+	test_client_open(&f->client, &f->loop, f->server.url, test_operator, true);
 }
 
 static void close_pair(struct fixture *f)
@@ -232,12 +215,12 @@ static void each_request_knows_its_peer(void **state)
 
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open(&server, &loop, coordinator, NULL);
+	test_server_open(&server, &loop, test_coordinator, NULL);
 	for (unsigned i = 0; i < N_PEERS; i++) {
 		snprintf(uri[i], sizeof(uri[i]),
 			i % 2 == 0 ? "flota://lab/machine/m%u" : "flota://lab/tenant/t/user/u%u",
 			i);
-		credentials[i] = test_credentials(ca, uri[i]);
+		credentials[i] = test_credentials(test_ca, uri[i]);
 		test_client_open(&clients[i], &loop, server.url, credentials[i], true);
 		for (unsigned j = 0; j < 8; j++) {
 			calls[i][j].n_done = &n_done;
@@ -313,9 +296,9 @@ static void connection_over_its_account_is_closed(void **state)
 
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open_limited(&server, &loop, coordinator, NULL, 4, TEST_MESSAGE_MAX);
-	test_client_open(&patient, &loop, server.url, ana, true);
-	test_client_open(&greedy, &loop, server.url, ana, true);
+	test_server_open_limited(&server, &loop, test_coordinator, NULL, 4, TEST_MESSAGE_MAX);
+	test_client_open(&patient, &loop, server.url, test_operator, true);
+	test_client_open(&greedy, &loop, server.url, test_operator, true);
 	test_call(&patient, &other, "hold", LONG_MS);
 	test_run_until_count(&loop, &server.n_held, 1);
 	for (unsigned i = 0; i < 5; i++)
@@ -354,8 +337,8 @@ static void bytes_are_counted_too(void **state)
 	assert_non_null(text);
 	memset(text, 'h', TEST_MESSAGE_MAX / 2 + 1);
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open_limited(&server, &loop, coordinator, NULL, 4, TEST_MESSAGE_MAX);
-	test_client_open(&client, &loop, server.url, ana, true);
+	test_server_open_limited(&server, &loop, test_coordinator, NULL, 4, TEST_MESSAGE_MAX);
+	test_client_open(&client, &loop, server.url, test_operator, true);
 	test_call(&client, &calls[0], text, LONG_MS);
 	test_run_until_count(&loop, &server.n_held, 1);
 	test_call(&client, &calls[1], text, LONG_MS);
@@ -410,10 +393,10 @@ static void reason_of_a_failed_connection(void **state)
 	(void)state;
 	assert_int_equal(uv_loop_init(&f.loop), 0);
 	/* Nobody listens there any more. */
-	test_server_open(&f.server, &f.loop, coordinator, NULL);
+	test_server_open(&f.server, &f.loop, test_coordinator, NULL);
 	snprintf(url, sizeof(url), "%s", f.server.url);
 	test_server_close(&f.server);
-	test_client_open(&client, &f.loop, url, ana, false);
+	test_client_open(&client, &f.loop, url, test_operator, false);
 	assert_int_equal(test_ask(&client, &f.loop, &call, "echo", LONG_MS), FL_E_UNAVAILABLE);
 	assert_non_null(strstr(call.err.text, "connection refused"));
 	assert_non_null(strstr(call.err.text, url));
@@ -425,7 +408,7 @@ static void reason_of_a_failed_connection(void **state)
 	test_client_close(&client, &f.loop);
 
 	/* One that reconnects says it when the call's time is over. */
-	test_client_open(&client, &f.loop, url, ana, true);
+	test_client_open(&client, &f.loop, url, test_operator, true);
 	assert_int_equal(test_ask(&client, &f.loop, &call, "echo", 200), FL_E_UNAVAILABLE);
 	assert_non_null(strstr(call.err.text, "connection refused"));
 	assert_true(client.n_down > 1);
@@ -451,7 +434,7 @@ static void addresses_that_cannot_be(void **state)
 		/* The first is taken back when the second fails. */
 		const char *const urls[] = {ipc_url, cases[i].url, NULL};
 		const struct transport_server_config config = {.urls = urls,
-			.credentials = coordinator,
+			.credentials = test_coordinator,
 			.message_max = 1,
 			.peer_requests_max = 1,
 			.peer_bytes_max = 1};
@@ -533,7 +516,7 @@ static void running_out_of_file_descriptors(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(test_ask(&f.client, &f.loop, &call, "echo", LONG_MS), FL_OK);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	test_client_open(&late, &f.loop, f.server.url, ana, false);
+	test_client_open(&late, &f.loop, f.server.url, test_operator, false);
 	assert_int_equal(test_ask(&late, &f.loop, &call, "echo", LONG_MS), FL_OK);
 	test_client_close(&late, &f.loop);
 	close(waiting);
@@ -561,5 +544,5 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
-	return cmocka_run_group_tests(tests, setup_all, teardown_all);
+	return cmocka_run_group_tests(tests, setup_all, test_teardown);
 }

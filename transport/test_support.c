@@ -203,6 +203,28 @@ struct tls_credentials *test_credentials(struct test_ca *ca, const char *uri)
 	return test_credentials_of(ca, &(struct test_certificate){.uri = uri});
 }
 
+struct test_ca *test_ca;
+struct tls_credentials *test_coordinator, *test_operator;
+
+int test_setup(void **state)
+{
+	(void)state;
+	test_ca = test_ca_new();
+	test_coordinator = test_credentials(test_ca, "flota://lab/coordinator");
+	test_operator = test_credentials(test_ca, "flota://lab/operator/ana");
+	return 0;
+}
+
+int test_teardown(void **state)
+{
+	(void)state;
+	tls_credentials_unref(test_coordinator);
+	tls_credentials_unref(test_operator);
+	test_ca_free(test_ca);
+	test_cleanup();
+	return 0;
+}
+
 /* ---- The loop ------------------------------------------------------------------------------- */
 
 static void on_net(uv_timer_t *timer)

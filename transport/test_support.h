@@ -40,6 +40,12 @@ struct tls_credentials *test_credentials(struct test_ca *ca, const char *uri);
 struct tls_credentials *test_credentials_of(
 	struct test_ca *ca, const struct test_certificate *certificate);
 
+/* A group's setup and teardown: a CA, and whom it knows. */
+extern struct test_ca *test_ca;
+extern struct tls_credentials *test_coordinator, *test_operator;
+int test_setup(void **state);
+int test_teardown(void **state);
+
 /* For teardown: removes the folder. */
 void test_cleanup(void);
 const char *test_folder(void);

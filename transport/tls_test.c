@@ -23,37 +23,27 @@
 
 #define LONG_MS 50000
 
-static struct test_ca *ca, *other_ca;
-static struct tls_credentials *coordinator, *ana;
+static struct test_ca *other_ca;
 static uv_loop_t loop;
 static struct test_server server;
 
 static int setup_all(void **state)
 {
-	(void)state;
-	ca = test_ca_new();
 	other_ca = test_ca_new();
-	coordinator = test_credentials(ca, "flota://lab/coordinator");
-	ana = test_credentials(ca, "flota://lab/operator/ana");
-	return 0;
+	return test_setup(state);
 }
 
 static int teardown_all(void **state)
 {
-	(void)state;
-	tls_credentials_unref(coordinator);
-	tls_credentials_unref(ana);
-	test_ca_free(ca);
 	test_ca_free(other_ca);
-	test_cleanup();
-	return 0;
+	return test_teardown(state);
 }
 
 static int setup_server(void **state)
 {
 	(void)state;
 	assert_int_equal(uv_loop_init(&loop), 0);
-	test_server_open(&server, &loop, coordinator, NULL);
+	test_server_open(&server, &loop, test_coordinator, NULL);
 	return 0;
 }
 
@@ -80,7 +70,7 @@ static void assert_load_fails(const struct tls_files *files, enum fl_code code, 
 
 static void credentials_say_who_we_are(void **state)
 {
-	struct tls_credentials *again = tls_credentials_ref(ana);
+	struct tls_credentials *again = tls_credentials_ref(test_operator);
 
 	(void)state;
 	assert_int_equal(tls_credentials_identity(again)->kind, IDENTITY_OPERATOR);
@@ -110,7 +100,7 @@ static void credentials_that_are_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < FL_COUNT(cases); i++) {
-		struct tls_files files = test_ca_issue(ca, &cases[i].certificate);
+		struct tls_files files = test_ca_issue(test_ca, &cases[i].certificate);
 
 		assert_load_fails(&files, FL_E_INVALID, cases[i].text);
 		assert_load_fails(&files, FL_E_INVALID, files.certificate);
@@ -120,7 +110,7 @@ static void credentials_that_are_refused(void **state)
 static void files_that_are_refused(void **state)
 {
 	const struct test_certificate wanted = {.uri = "flota://lab/operator/ana"};
-	struct tls_files good = test_ca_issue(ca, &wanted), files;
+	struct tls_files good = test_ca_issue(test_ca, &wanted), files;
 	struct tls_files foreign = test_ca_issue(other_ca, &wanted);
 	char garbage[256];
 
@@ -191,7 +181,7 @@ static void clients_that_are_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < FL_COUNT(cases); i++) {
-		credentials = test_credentials_of(ca, &cases[i].certificate);
+		credentials = test_credentials_of(test_ca, &cases[i].certificate);
 		assert_refused(server.url, credentials, cases[i].text);
 		tls_credentials_unref(credentials);
 	}
@@ -205,7 +195,7 @@ static void clients_that_are_refused(void **state)
 	assert_int_equal(stats.refused_total, FL_COUNT(cases) + 1);
 	assert_int_equal(stats.connections, 0);
 	/* And a good one is served. */
-	test_client_open(&client, &loop, server.url, ana, false);
+	test_client_open(&client, &loop, server.url, test_operator, false);
 	assert_int_equal(test_ask(&client, &loop, &call, "who", LONG_MS), FL_OK);
 	test_client_close(&client, &loop);
 }
@@ -227,11 +217,11 @@ static void servers_that_are_refused(void **state)
 	(void)state;
 	for (size_t i = 0; i < FL_COUNT(cases); i++) {
 		struct tls_credentials *credentials =
-			test_credentials_of(ca, &cases[i].certificate);
+			test_credentials_of(test_ca, &cases[i].certificate);
 		struct test_server impostor;
 
 		test_server_open(&impostor, &loop, credentials, NULL);
-		assert_refused(impostor.url, ana, cases[i].text);
+		assert_refused(impostor.url, test_operator, cases[i].text);
 		assert_int_equal(impostor.n_requests, 0);
 		test_server_close(&impostor);
 		tls_credentials_unref(credentials);
@@ -309,8 +299,8 @@ static void openssl_client_is_refused_with_an_alert(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < FL_COUNT(cases); i++) {
-		struct tls_files files =
-			test_ca_issue(cases[i].other_ca ? other_ca : ca, &cases[i].certificate);
+		struct tls_files files = test_ca_issue(
+			cases[i].other_ca ? other_ca : test_ca, &cases[i].certificate);
 		int alert = raw_handshake(&files, TLS1_3_VERSION);
 
 		if (alert != cases[i].alert &&
@@ -370,7 +360,7 @@ static void others_are_served_beside_peers_that_do_not_try(void **state)
 	memset(hello, 0, sizeof(hello));
 	assert_int_equal(write(zeros, hello, sizeof(hello)), sizeof(hello));
 
-	test_client_open(&client, &loop, server.url, ana, false);
+	test_client_open(&client, &loop, server.url, test_operator, false);
 	for (int i = 0; i < 100; i++) {
 		if (i % 10 == 0)
 			assert_int_equal(write(slow, "x", 1), 1);
