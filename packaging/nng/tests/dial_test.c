@@ -55,12 +55,6 @@ static void dialer_says_why_and_may_try_again(void **state)
 	nng_close(rep);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -69,5 +63,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }

@@ -217,3 +217,9 @@ bool engine_install(void)
 	nng_tls_engine_name(); // initialises nng: stock nng would forget an engine registered before
 	return engine_register() == 0 && strcmp(nng_tls_engine_name(), ENGINE_NAME) == 0;
 }
+
+int engine_setup(void **state)
+{
+	(void)state;
+	return engine_install() ? 0 : -1;
+}

@@ -14,6 +14,9 @@
 // Initialises nng and makes it use this engine. Returns false if nng does not.
 bool engine_install(void);
 
+// The same as a setup for cmocka.
+int engine_setup(void **state);
+
 // Only registers the engine, with nothing of nng used before. Returns nng's error.
 int engine_register(void);
 

@@ -57,18 +57,12 @@ static void refused_peer_does_not_stop_the_listener(void **state)
 	bad = peer_connect(port);
 	assert_true(bad >= 0 && peer_write(bad, &insult, 1));
 	assert_true(peer_reads_eof(bad));
-	good = peer_connect(port);
-	assert_true(good >= 0 && peer_handshake(good) && peer_sp_header(good, SP_REQ));
+	good = peer_open(port, SP_REQ);
+	assert_true(good >= 0);
 	assert_true(pipes_wait_added(&pipes, 1));
 	close(bad);
 	close(good);
 	nng_close(rep);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
 }
 
 int main(int argc, char **argv)
@@ -80,5 +74,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }

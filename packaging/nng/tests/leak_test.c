@@ -19,16 +19,6 @@ static size_t allocated(void)
 	return info.uordblks + info.hblkhd;
 }
 
-static void take_request(nng_socket rep, int fd, nng_msg **ret_msg)
-{
-	uint8_t request[8 + 4] = {0};
-
-	put_be(request, 4, 8);
-	put_be(request + 8, 0x80000001, 4);
-	assert_true(peer_write(fd, request, sizeof(request)));
-	assert_int_equal(nng_recvmsg(rep, ret_msg, 0), 0);
-}
-
 static void reply_to_a_closing_pipe_is_freed(void **state)
 {
 	struct hold holds[TASK_THREADS + 1];
@@ -45,10 +35,11 @@ static void reply_to_a_closing_pipe_is_freed(void **state)
 	pipes_watch(&pipes, rep);
 	port = listen_tls(rep);
 	assert_int_not_equal(port, 0);
-	fd = peer_connect(port);
-	assert_true(fd >= 0 && peer_handshake(fd) && peer_sp_header(fd, SP_REQ));
+	fd = peer_open(port, SP_REQ);
+	assert_true(fd >= 0);
 	assert_true(pipes_wait_added(&pipes, 1));
-	take_request(rep, fd, &msg);
+	assert_true(peer_request(fd));
+	assert_int_equal(nng_recvmsg(rep, &msg, 0), 0);
 	assert_int_equal(nng_msg_realloc(msg, BODY_SIZE), 0);
 
 	// The socket's callback passes the reply on to the pipe's, which finds no thread until the pipe
@@ -75,12 +66,6 @@ static void reply_to_a_closing_pipe_is_freed(void **state)
 	assert_true(allocated() < before + BODY_SIZE / 2);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -89,5 +74,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }

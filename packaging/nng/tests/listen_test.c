@@ -145,12 +145,6 @@ static void unix_peer_is_known(void **state)
 	close_unix(rep, &to);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -161,5 +155,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }

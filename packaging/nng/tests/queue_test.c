@@ -58,12 +58,6 @@ static void full_queue_stays_full_while_senders_wait(void **state)
 	nng_close(rep);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -72,5 +66,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }

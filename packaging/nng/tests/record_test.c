@@ -29,8 +29,8 @@ static void link_open(struct link *l)
 	pipes_watch(&l->pipes, l->req);
 	port = listen_tls(l->req);
 	assert_int_not_equal(port, 0);
-	l->fd = peer_connect(port);
-	assert_true(l->fd >= 0 && peer_handshake(l->fd) && peer_sp_header(l->fd, SP_REP));
+	l->fd = peer_open(port, SP_REP);
+	assert_true(l->fd >= 0);
 	assert_true(pipes_wait_added(&l->pipes, 1));
 }
 
@@ -94,12 +94,6 @@ static void message_of_any_size_arrives(void **state)
 	link_close(&l);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -109,5 +103,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }

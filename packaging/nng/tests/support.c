@@ -201,6 +201,26 @@ bool peer_sp_header(int fd, uint16_t protocol)
 	return peer_write(fd, header, sizeof(header)) && peer_read(fd, header, sizeof(header));
 }
 
+int peer_open(uint16_t port, uint16_t protocol)
+{
+	int fd = peer_connect(port);
+
+	if (fd >= 0 && !(peer_handshake(fd) && peer_sp_header(fd, protocol))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool peer_request(int fd)
+{
+	uint8_t request[8 + 4] = {0}; // the length, then the request's ID
+
+	put_be(request, 4, 8);
+	put_be(request + 8, 0x80000001, 4);
+	return peer_write(fd, request, sizeof(request));
+}
+
 void put_be(uint8_t *to, uint64_t value, size_t len)
 {
 	while (len-- > 0) {

@@ -57,5 +57,9 @@ bool peer_reads_eof(int fd);
 // The engine's handshake, then the header by which nng peers say which protocol they speak.
 bool peer_handshake(int fd);
 bool peer_sp_header(int fd, uint16_t protocol);
+// All three: a peer with which the socket on that port has a pipe, or -1.
+int peer_open(uint16_t port, uint16_t protocol);
+// A REQ peer's request, with nothing in it.
+bool peer_request(int fd);
 void put_be(uint8_t *to, uint64_t value, size_t len);
 uint64_t get_be(const uint8_t *from, size_t len);

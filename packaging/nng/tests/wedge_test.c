@@ -15,16 +15,6 @@
 // More than nng sends or receives at once: a transfer of it always has a rest to submit.
 #define BODY_SIZE 65536
 
-static int peer_open(uint16_t port, uint16_t protocol)
-{
-	int fd = peer_connect(port);
-
-	assert_true(fd >= 0);
-	assert_true(peer_handshake(fd));
-	assert_true(peer_sp_header(fd, protocol));
-	return fd;
-}
-
 // nng frees what was closed on one thread: if the first pipe blocks it, the second stays for ever.
 static void assert_pipes_still_go(struct pipes *pipes, uint16_t port, uint16_t protocol)
 {
@@ -34,6 +24,7 @@ static void assert_pipes_still_go(struct pipes *pipes, uint16_t port, uint16_t p
 	// That thread is at work on the first: it says so before it waits for it.
 	assert_true(pipes_wait_removed(pipes, n));
 	fd = peer_open(port, protocol);
+	assert_true(fd >= 0);
 	assert_true(pipes_wait_added(pipes, n + 1));
 	assert_int_equal(nng_pipe_close(pipes->last), 0);
 	assert_true(pipes_wait_removed(pipes, n + 1));
@@ -57,6 +48,7 @@ static void closed_while_sending(void **state)
 	port = listen_tls(req);
 	assert_int_not_equal(port, 0);
 	fd = peer_open(port, SP_REP);
+	assert_true(fd >= 0);
 	assert_true(pipes_wait_added(&pipes, 1));
 
 	for (size_t i = 0; i < TASK_THREADS; i++) {
@@ -104,6 +96,7 @@ static void close_while_receiving(const void *bytes, size_t len)
 	port = listen_tls(rep);
 	assert_int_not_equal(port, 0);
 	fd = peer_open(port, SP_REQ);
+	assert_true(fd >= 0);
 	assert_true(pipes_wait_added(&pipes, 1));
 
 	hold_init(&first);
@@ -139,12 +132,6 @@ static void closed_before_the_body(void **state)
 	close_while_receiving(length, sizeof(length));
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,5 +142,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }

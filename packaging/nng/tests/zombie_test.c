@@ -16,7 +16,6 @@
 // A REP socket does not receive from a peer whose last request nobody has taken.
 static void peer_gone_while_its_request_waits(void **state)
 {
-	uint8_t request[8 + 4] = {0};
 	struct pipes pipes;
 	nng_socket rep;
 	nng_msg *msg;
@@ -29,12 +28,10 @@ static void peer_gone_while_its_request_waits(void **state)
 	pipes_watch(&pipes, rep);
 	port = listen_tls(rep);
 	assert_int_not_equal(port, 0);
-	fd = peer_connect(port);
-	assert_true(fd >= 0 && peer_handshake(fd) && peer_sp_header(fd, SP_REQ));
+	fd = peer_open(port, SP_REQ);
+	assert_true(fd >= 0);
 
-	put_be(request, 4, 8);
-	put_be(request + 8, 0x80000001, 4);
-	assert_true(peer_write(fd, request, sizeof(request)));
+	assert_true(peer_request(fd));
 	// nng has closed its side, so it has seen that we closed ours.
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);
 	assert_true(peer_reads_eof(fd));
@@ -138,12 +135,6 @@ static void stream_tells_again(void **state)
 	nng_stream_listener_free(listener);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return engine_install() ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,5 +144,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, engine_setup, NULL);
 }
