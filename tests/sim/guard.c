@@ -1,0 +1,450 @@
+#include "tests/sim/guard.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "coordinator/core/internal.h"
+#include "coordinator/core/testing.h"
+#include "proto/wire.h"
+
+/* Of the machines in question so many must be there, or nothing moves (DESIGN.md, "Failure"). */
+#define HOLD_ABOVE_PERCENT 55
+
+/* What is known of a unit's name, whether there is such a unit now or not. */
+struct guard_unit {
+	int machine; /* before the step under way; -1 = nowhere, or global */
+	uint64_t epoch, epoch_max;
+	uint64_t told_epoch; /* the greatest that an agent was told */
+	int told_machine;
+};
+
+void guard_open(struct guard *guard, struct world *world)
+{
+	*guard = (struct guard){.world = world};
+	assert_int_equal(fl_map_new(&guard->units, NULL), FL_OK);
+	for (size_t i = 0; i < SIM_MACHINES_MAX; i++)
+		assert_int_equal(fl_map_new(&guard->heard[i], NULL), FL_OK);
+}
+
+static void empty(struct fl_map *map)
+{
+	FL_MAP_FOREACH (entry, following, map)
+		free(fl_map_remove(map, fl_map_key(entry)));
+}
+
+void guard_close(struct guard *guard)
+{
+	empty(guard->units);
+	fl_map_free(guard->units);
+	for (size_t i = 0; i < SIM_MACHINES_MAX; i++) {
+		empty(guard->heard[i]);
+		fl_map_free(guard->heard[i]);
+	}
+}
+
+static struct guard_unit *unit_of(struct guard *guard, const char *name)
+{
+	struct guard_unit *unit = fl_map_get(guard->units, name);
+
+	if (unit != NULL)
+		return unit;
+	unit = FL_NEW(struct guard_unit);
+	assert_non_null(unit);
+	unit->machine = unit->told_machine = -1;
+	assert_int_equal(fl_map_put(guard->units, name, unit, NULL), FL_OK);
+	return unit;
+}
+
+static int machine_of(const struct unit *unit)
+{
+	return unit != NULL && unit->placed != NULL ? (int)machine_index(unit->placed->machine->id)
+						    : -1;
+}
+
+/* ---- What moves, and whether it may ------------------------------------------------------ */
+
+static bool moves_when_lost(const struct unit *unit)
+{
+	const struct unit_rules *rules = &unit->body.rules;
+
+	return !rules->global && rules->machine_id == NULL && rules->machine_of.n == 0 &&
+	       rules->on_machine_loss == UNIT_LOSS_MOVE;
+}
+
+static bool has_units_to_move(const struct machine *machine)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements)
+		if (!placement->removed && moves_when_lost(placement->unit))
+			return true;
+	return false;
+}
+
+void guard_before_step(struct guard *guard, const struct coordinator *coordinator)
+{
+	struct machine *machine;
+
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&coordinator->core->machines)
+		guard->machines[machine_index(machine->id)].had_units_to_move =
+			has_units_to_move(machine);
+}
+
+static void note_heard(struct guard *guard, const struct coordinator *coordinator, const char *id)
+{
+	struct guard_machine *machine = &guard->machines[machine_index(id)];
+
+	machine->known = machine->heard = true;
+	machine->last_heard_ms = coordinator_now_ms(coordinator);
+	machine->written_off = false;
+}
+
+/* Whether so many machines are silent that nothing may move, counted from what was heard alone. */
+static bool most_look_lost(const struct guard *guard, const struct coordinator *coordinator)
+{
+	uint64_t now_ms = coordinator_now_ms(coordinator);
+	uint32_t lease_ms = core_lease_ms(coordinator->core);
+	unsigned n = 0, n_silent = 0;
+
+	for (size_t i = 0; i < SIM_MACHINES_MAX; i++) {
+		const struct guard_machine *machine = &guard->machines[i];
+		uint64_t silent_ms = now_ms - machine->last_heard_ms;
+
+		if (!machine->known || machine->written_off)
+			continue;
+		/* Away for long, and nothing of it would move. */
+		if (!machine->heard && silent_ms >= lease_ms && !machine->had_units_to_move)
+			continue;
+		n++;
+		n_silent += silent_ms >= lease_ms / 2;
+	}
+	return n_silent * 100 > n * HOLD_ABOVE_PERCENT;
+}
+
+/* A unit has left a machine that is not up, and nobody asked for it. */
+static void check_loss_move(
+	struct guard *guard, const struct coordinator *coordinator, const char *name, int from)
+{
+	const struct core *core = coordinator->core;
+	uint64_t now_ms = coordinator_now_ms(coordinator);
+	const struct machine *machine;
+	char id[16];
+
+	snprintf(id, sizeof(id), "machine%02d", from);
+	machine = machine_find(core, id);
+	if (machine == NULL || machine_is_up(machine))
+		return;
+	guard->n_loss_moves++;
+	if (now_ms < coordinator->began_ms + core_lease_ms(core))
+		fail_msg("%s leaves %s within a lease of the coordinator's start", name, id);
+	if (now_ms < guard->machines[from].last_heard_ms + core_lease_ms(core))
+		fail_msg("%s leaves %s, whose lease has not ended", name, id);
+	if (most_look_lost(guard, coordinator))
+		fail_msg("%s leaves %s although most machines look lost", name, id);
+}
+
+static void check_unit_step(struct guard *guard, const struct coordinator *coordinator,
+	const char *name, struct guard_unit *before, bool asked)
+{
+	const struct unit *unit = unit_find(coordinator->core, name);
+	int machine = machine_of(unit);
+
+	if (machine != before->machine) {
+		if (!asked && before->machine >= 0)
+			check_loss_move(guard, coordinator, name, before->machine);
+		guard->n_moves += machine >= 0 && before->machine >= 0;
+		if (machine >= 0 && unit->epoch <= before->epoch_max)
+			fail_msg("%s comes to machine %d with epoch %" PRIu64
+				 ", after one of %" PRIu64,
+				name, machine, unit->epoch, before->epoch_max);
+	}
+	before->machine = machine;
+	if (unit == NULL)
+		return;
+	if (unit->epoch != before->epoch && unit_placement_count(unit) > 0 &&
+		unit->epoch <= before->epoch_max)
+		fail_msg("%s has epoch %" PRIu64 " after one of %" PRIu64, name, unit->epoch,
+			before->epoch_max);
+	before->epoch = unit->epoch;
+	if (unit->epoch > before->epoch_max)
+		before->epoch_max = unit->epoch;
+}
+
+static void check_units_step(struct guard *guard, const struct coordinator *coordinator, bool asked)
+{
+	struct unit *unit;
+
+	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&coordinator->core->units)
+		(void)unit_of(guard, unit->name);
+	FL_MAP_FOREACH (entry, following, guard->units)
+		check_unit_step(guard, coordinator, fl_map_key(entry), fl_map_value(entry), asked);
+}
+
+static void check_memory(struct guard *guard, const struct core *core)
+{
+	struct machine *machine;
+	struct unit *unit;
+	size_t n_gone = 0, n_tombstones = 0;
+
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines) {
+		assert_true(machine->n_tombstones <= CORE_TOMBSTONES_MAX);
+		n_tombstones += machine->n_tombstones;
+		if (machine->n_tombstones > guard->n_tombstones_max)
+			guard->n_tombstones_max = machine->n_tombstones;
+	}
+	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units)
+		n_gone += unit->gone && !fl_list_linked(&unit->reap);
+	/* A unit that is gone is here for its tombstones only. */
+	assert_true(n_gone <= n_tombstones);
+}
+
+void guard_after_step(struct guard *guard, const struct coordinator *coordinator,
+	const struct core_event *event, enum fl_code code)
+{
+	const struct core *core = coordinator->core;
+	struct machine *machine;
+
+	if (code == FL_OK && event->kind == CORE_SYNC)
+		note_heard(guard, coordinator, event->sync.machine_id);
+	if (code == FL_OK && event->kind == CORE_REPORT)
+		note_heard(guard, coordinator, event->report.report->machine_id);
+	/* A heartbeat that changes nothing is no reason to count all again, each time. */
+	if (core_revision(core) != guard->steps_revision || event->kind == CORE_TICK ||
+		core->step % 32 == 0) {
+		check_units_step(guard, coordinator, event->kind == CORE_CHANGE);
+		check_memory(guard, core);
+		fleet_check(core);
+	}
+	guard->steps_revision = core_revision(core);
+	/* What was given out before it served nobody has seen. */
+	if (coordinator->server.listening)
+		guard->revision_max = core_revision(core);
+	guard->n_waits += !fl_list_empty(&core->waiting);
+	guard->n_holds += core->holding;
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
+		if (machine->fsm.state == MACHINE_LOST && !core->holding)
+			guard->machines[machine_index(machine->id)].written_off = true;
+}
+
+/* ---- The store --------------------------------------------------------------------------- */
+
+/* Shows only the first line that differs. */
+static void check_same(const char *what, const char *stored, const char *core)
+{
+	while (*stored != '\0' || *core != '\0') {
+		int m = (int)strcspn(stored, "\n"), n = (int)strcspn(core, "\n");
+
+		if (m != n || strncmp(stored, core, (size_t)m) != 0)
+			fail_msg("%s: in the store \"%.*s\", in the core \"%.*s\"", what, m, stored,
+				n, core);
+		stored += m + (stored[m] != '\0');
+		core += n + (core[n] != '\0');
+	}
+}
+
+void guard_loaded(struct guard *guard, const struct coordinator *coordinator)
+{
+	FL_CLEANUP_BUF struct fl_buf now = FL_BUF_INIT;
+	struct machine *machine;
+	struct unit *unit;
+
+	fleet_snapshot(coordinator->core, &now);
+	check_same("after a start", fl_buf_str(&coordinator->store.snapshot), fl_buf_str(&now));
+	if (core_revision(coordinator->core) <= guard->revision_max)
+		fail_msg("revision %" PRIu64 " is given out again",
+			core_revision(coordinator->core));
+	memset(guard->machines, 0, sizeof(guard->machines));
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&coordinator->core->machines) {
+		guard->machines[machine_index(machine->id)].known = true;
+		guard->machines[machine_index(machine->id)].last_heard_ms = coordinator->began_ms;
+	}
+	FL_MAP_FOREACH (entry, following, guard->units)
+		((struct guard_unit *)fl_map_value(entry))->machine = -1;
+	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&coordinator->core->units) {
+		struct guard_unit *known = unit_of(guard, unit->name);
+
+		known->machine = machine_of(unit);
+		known->epoch = unit->epoch;
+	}
+	fleet_check(coordinator->core);
+}
+
+void guard_nothing_to_write(struct guard *guard, const struct coordinator *coordinator)
+{
+	(void)guard;
+	check_same("nothing is said to be written", fl_buf_str(&coordinator->store.snapshot),
+		fl_buf_str(&coordinator->batch.snapshot));
+}
+
+/* The unit's record, or NULL. */
+static Pb__UnitRecord *stored_unit(const struct coordinator *coordinator, const char *name)
+{
+	const struct core_write *write;
+	ProtobufCMessage *message = NULL;
+	char key[300];
+
+	snprintf(key, sizeof(key), "%s%s", CORE_KEY_UNIT, name);
+	write = fl_map_get(coordinator->store.records, key);
+	if (write != NULL)
+		assert_int_equal(wire_unpack_record(&pb__unit_record__descriptor, write->data,
+					 write->len, &message, NULL),
+			FL_OK);
+	return (Pb__UnitRecord *)message;
+}
+
+static void record_free(Pb__UnitRecord *record)
+{
+	if (record != NULL)
+		core_message_free(&record->base);
+}
+
+/* ---- People ------------------------------------------------------------------------------ */
+
+void guard_change_result(struct guard *guard, const struct coordinator *coordinator,
+	const Pb__Change *change, const Pb__ChangeResult *result)
+{
+	const struct unit *unit = unit_find(coordinator->core, change->name);
+
+	(void)guard;
+	if (result->error != NULL)
+		return;
+	switch (change->verb) {
+	case PB__CHANGE__VERB__SET:
+		assert_non_null(unit);
+		assert_int_equal(unit->desired, change->desired);
+		break;
+	case PB__CHANGE__VERB__RESTART:
+		assert_non_null(unit);
+		assert_int_equal(unit->desired, PB__DESIRED_STATE__LAUNCHED);
+		break;
+	case PB__CHANGE__VERB__DESTROY:
+		assert_null(unit);
+		return;
+	case PB__CHANGE__VERB__SUBMIT:
+	case PB__CHANGE__VERB__VERB_UNSPECIFIED:
+	case _PB__CHANGE__VERB_IS_INT_SIZE:
+		assert_non_null(unit);
+		break;
+	}
+	if (change->content.len > 0 && result->n_warnings == 0) {
+		assert_int_equal(unit->body.content_len, change->content.len);
+		assert_memory_equal(unit->body.content, change->content.data, change->content.len);
+	}
+	/* Who is told that it is nowhere is told why. */
+	if (unit_is_active(unit) && !unit->body.rules.global && unit->placed == NULL)
+		assert_true(result->unit->waiting[0] != '\0');
+}
+
+void guard_change_reply(
+	struct guard *guard, const struct coordinator *coordinator, const Pb__ChangeReply *reply)
+{
+	for (size_t i = 0; i < reply->n_results; i++) {
+		const Pb__Unit *unit = reply->results[i]->unit;
+		Pb__UnitRecord *record;
+
+		if (unit == NULL || reply->results[i]->error != NULL)
+			continue;
+		record = stored_unit(coordinator, unit->name);
+		/* No record: it was destroyed since, and that is in the store too. */
+		if (record != NULL && record->change_revision < unit->change_revision)
+			fail_msg("what was asked of %s at %" PRIu64
+				 " is acknowledged, and the store has %" PRIu64,
+				unit->name, unit->change_revision, record->change_revision);
+		if (record == NULL && unit_find(coordinator->core, unit->name) != NULL &&
+			coordinator->batch.retry_ms == 0 && !coordinator->batch.committing &&
+			fl_list_empty(&coordinator->effects.writes))
+			fail_msg("%s is acknowledged, and not in the store", unit->name);
+		record_free(record);
+	}
+	(void)guard;
+}
+
+/* ---- Agents ------------------------------------------------------------------------------ */
+
+static void check_told(struct guard *guard, const struct coordinator *coordinator,
+	const char *machine_id, const Pb__Assignment *one)
+{
+	struct guard_unit *unit = unit_of(guard, one->name);
+	Pb__UnitRecord *record = stored_unit(coordinator, one->name);
+	int machine = (int)machine_index(machine_id);
+	const struct unit *known = unit_find(coordinator->core, one->name);
+
+	if (record == NULL || record->epoch != one->epoch || record->desired != one->desired ||
+		record->start_generation != one->start_generation ||
+		record->restart_generation != one->restart_generation ||
+		record->content.len != one->content.len ||
+		memcmp(record->content.data, one->content.data, one->content.len) != 0)
+		fail_msg("%s is told of %s, epoch %" PRIu64 ", which is not in the store",
+			machine_id, one->name, one->epoch);
+	assert_non_null(known);
+	if (!known->body.rules.global) {
+		assert_string_equal(record->machine_id, machine_id);
+		if (one->epoch < unit->told_epoch ||
+			(one->epoch == unit->told_epoch && machine != unit->told_machine &&
+				unit->told_machine >= 0))
+			fail_msg("%s is told of %s with epoch %" PRIu64
+				 ", machine %d was with %" PRIu64,
+				machine_id, one->name, one->epoch, unit->told_machine,
+				unit->told_epoch);
+		unit->told_machine = machine;
+	} else {
+		assert_true(one->epoch >= unit->told_epoch);
+		unit->told_machine = -1;
+	}
+	unit->told_epoch = one->epoch;
+	record_free(record);
+}
+
+void guard_assignment(struct guard *guard, const struct coordinator *coordinator,
+	const char *machine_id, const Pb__SyncReply *reply)
+{
+	for (size_t i = 0; i < reply->n_assignments; i++)
+		check_told(guard, coordinator, machine_id, reply->assignments[i]);
+	for (size_t i = 0; i < reply->n_removed; i++) {
+		Pb__UnitRecord *record = stored_unit(coordinator, reply->removed[i]);
+
+		if (record != NULL && strcmp(record->machine_id, machine_id) == 0)
+			fail_msg("%s is told to let go of %s, which the store has there",
+				machine_id, reply->removed[i]);
+		record_free(record);
+	}
+}
+
+void guard_agent_hears(struct guard *guard, const struct host *host, const Pb__SyncReply *reply)
+{
+	unsigned i = machine_index(host->id);
+
+	if (guard->heard_session[i] != host->session)
+		empty(guard->heard[i]);
+	guard->heard_session[i] = host->session;
+	for (size_t k = 0; k < reply->n_assignments; k++) {
+		uint64_t *epoch = fl_map_get(guard->heard[i], reply->assignments[k]->name);
+
+		if (epoch == NULL) {
+			epoch = FL_NEW(uint64_t);
+			assert_non_null(epoch);
+			assert_int_equal(fl_map_put(guard->heard[i], reply->assignments[k]->name,
+						 epoch, NULL),
+				FL_OK);
+		}
+		if (reply->assignments[k]->epoch > *epoch)
+			*epoch = reply->assignments[k]->epoch;
+	}
+}
+
+void guard_agent_acts(struct guard *guard, const struct host *host, const struct agent_unit *unit)
+{
+	unsigned i = machine_index(host->id);
+	const uint64_t *epoch = fl_map_get(guard->heard[i], unit->name);
+
+	if (guard->heard_session[i] == host->session && epoch != NULL &&
+		unit->assignment->epoch < *epoch)
+		fail_msg("%s acts on epoch %" PRIu64 " of %s after %" PRIu64, host->id,
+			unit->assignment->epoch, unit->name, *epoch);
+}

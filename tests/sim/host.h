@@ -1,0 +1,98 @@
+/*
+ * A host and its agent, as a small model with the real agent's rules (agent/agent.c, unit.c,
+ * link.c): the assignment is on disk before the next question; an older epoch is refused; a unit is
+ * started once for each epoch, content and start_generation, and the markers of that are in /run;
+ * units live on when the agent dies, and are gone when the host does.
+ *
+ * What is where, and what it survives:
+ *
+ *	memory      sync, report, units           nothing
+ *	/run        done markers, systemd's units   an agent's kill
+ *	disk        the assignment with its revision   a reboot
+ */
+#pragma once
+
+#include "base/map.h"
+#include "tests/sim/network.h"
+
+struct guard;
+
+/* What was carried out last for a unit. */
+struct done {
+	char hash[48];
+	Pb__DesiredState desired;
+	uint64_t epoch, start_generation, restart_generation;
+};
+
+/* A unit as systemd has it. */
+struct host_unit {
+	char hash[48];
+	bool running, failed;
+	uint64_t n_starts;
+};
+
+enum host_step { STEP_NONE, STEP_INSTALL, STEP_START, STEP_STOP, STEP_RESTART, STEP_REMOVE };
+
+/* A unit as the agent has it. */
+struct agent_unit {
+	char name[64];
+	Pb__Assignment *assignment; /* NULL: taken up from the host, never assigned */
+	bool assigned, seen, held, stop_wanted, gone;
+	enum host_step step; /* under way */
+	bool backoff;
+	struct done working_on, done;
+	uint64_t revision, done_revision;
+	bool reportable;
+};
+
+enum sync_state { SYNC_PAUSED, SYNC_ASKING, SYNC_HOLDING };
+enum report_state { REPORT_IDLE, REPORT_SENDING, REPORT_RESTING };
+
+struct host {
+	struct world *world;
+	struct guard *guard;
+	char id[16];
+	struct process process; /* the agent */
+	struct link link;
+	bool on, agent_runs;
+
+	/* The machine. */
+	uint32_t boots;
+	char metadata[2][2][8]; /* key, value */
+	struct fl_map *units; /* of struct host_unit */
+	struct fl_map *done; /* of struct done, in /run */
+	struct {
+		bool whole; /* there is a record, and it can be read */
+		char store_id[40];
+		uint64_t revision;
+		struct fl_map *assignments; /* of Pb__Assignment */
+	} disk;
+	bool disk_bad;
+	uint32_t disk_delay_max_ms;
+
+	/* The agent. */
+	uint64_t session;
+	char store_id[40];
+	uint64_t revision, saved_revision;
+	bool in_reset, with_info;
+	uint64_t asked_ms;
+	enum sync_state sync;
+	enum report_state report;
+	uint64_t beat; /* which of the beats that were ordered counts */
+	uint32_t lease_ms;
+	bool all_wanted, in_all;
+	struct fl_map *agent_units; /* of struct agent_unit */
+};
+
+void host_open(struct host *host, struct world *world, struct network_server *server,
+	struct guard *guard, unsigned number);
+void host_close(struct host *host);
+void host_boot(struct host *host);
+/* Power off, at once. */
+void host_die(struct host *host);
+void agent_start(struct host *host);
+void agent_kill(struct host *host);
+/* A unit of it ends by itself. */
+void host_unit_exits(struct host *host);
+/* The disk's record is damaged; the agent finds out when it starts. */
+void host_damage_disk(struct host *host);

@@ -1,0 +1,16 @@
+/* Somebody who changes units at random, and waits for the answer. */
+#pragma once
+
+#include "tests/sim/network.h"
+
+struct sim;
+
+struct person {
+	struct sim *sim;
+	struct process process;
+	struct link link;
+	unsigned n_done, n_refused, n_unanswered;
+};
+
+void person_open(struct person *person, struct sim *sim, unsigned number);
+void person_close(struct person *person);

@@ -1,0 +1,139 @@
+/* What must be true some time after the last fault. */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "coordinator/core/internal.h"
+#include "coordinator/core/testing.h"
+#include "tests/sim/sim.h"
+
+struct look {
+	const struct sim *sim;
+	char *why;
+	size_t size;
+};
+
+#define NOT_YET(look, ...) (snprintf((look)->why, (look)->size, __VA_ARGS__), false)
+
+/* A unit where the coordinator says that it is: the host and the coordinator agree about it. */
+static bool placement_is_settled(
+	struct look *look, const struct host *host, const struct placement *placement)
+{
+	const struct unit *unit = placement->unit;
+	const struct agent_unit *agent = fl_map_get(host->agent_units, unit->name);
+	const struct host_unit *there = fl_map_get(host->units, unit->name);
+	const struct placement_state *state = &placement->state;
+	const char *active;
+
+	if (agent == NULL || !agent->assigned)
+		return NOT_YET(look, "%s does not know of %s", host->id, unit->name);
+	if (agent->assignment->epoch != placement->epoch ||
+		agent->assignment->revision != placement->revision)
+		return NOT_YET(look, "%s has another assignment of %s", host->id, unit->name);
+	if (agent->step != STEP_NONE || agent->backoff || agent->held)
+		return NOT_YET(look, "%s is at work on %s", host->id, unit->name);
+	if (there == NULL || strcmp(there->hash, unit->body.hash) != 0)
+		return NOT_YET(look, "%s has another file of %s", host->id, unit->name);
+	if (unit->desired == PB__DESIRED_STATE__LAUNCHED &&
+		(agent->done.desired != PB__DESIRED_STATE__LAUNCHED ||
+			agent->done.epoch != placement->epoch ||
+			agent->done.start_generation < unit->start_generation ||
+			agent->done.restart_generation < unit->restart_generation))
+		return NOT_YET(look, "%s has not started %s", host->id, unit->name);
+	if (unit->desired == PB__DESIRED_STATE__LOADED && there->running)
+		return NOT_YET(look, "%s has not stopped %s", host->id, unit->name);
+	active = there->running ? "active" : there->failed ? "failed" : "inactive";
+	if (!state->known || state->done_revision < unit->change_revision ||
+		strcmp(state->active, active) != 0 || strcmp(state->hash, there->hash) != 0)
+		return NOT_YET(look, "the coordinator does not know how %s is on %s", unit->name,
+			host->id);
+	return true;
+}
+
+static bool host_is_settled(struct look *look, const struct host *host)
+{
+	const struct coordinator *coordinator = &look->sim->coordinator;
+	const struct machine *machine = machine_find(coordinator->core, host->id);
+	struct placement *placement;
+	size_t n = 0;
+
+	if (machine == NULL || !machine_is_up(machine))
+		return NOT_YET(look, "%s is not up", host->id);
+	if (coordinator->held[machine_index(host->id)].from != host->link.connection ||
+		host->sync != SYNC_ASKING)
+		return NOT_YET(look, "no question of %s is held", host->id);
+	if (machine->n_tombstones > 0)
+		return NOT_YET(
+			look, "%s has not let go of %u units", host->id, machine->n_tombstones);
+	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
+		if (!placement_is_settled(look, host, placement))
+			return false;
+		n++;
+	}
+	FL_MAP_FOREACH (entry, following, host->units)
+		n -= 1;
+	if (n != 0)
+		return NOT_YET(look, "%s has units that are not its", host->id);
+	FL_MAP_FOREACH (each, next, host->agent_units)
+		if (!((const struct agent_unit *)fl_map_value(each))->assigned)
+			return NOT_YET(look, "%s remembers %s", host->id, fl_map_key(each));
+	return true;
+}
+
+/* A machine that stays away holds what may not move, or all when most are away. */
+static bool lost_is_settled(struct look *look, const struct machine *machine)
+{
+	struct placement *placement;
+
+	if (machine->fsm.state != MACHINE_LOST)
+		return NOT_YET(look, "%s is not lost", machine->id);
+	if (look->sim->coordinator.core->holding)
+		return true;
+	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
+		const struct unit_rules *rules = &placement->unit->body.rules;
+
+		if (!placement->removed && !rules->global && rules->machine_id == NULL &&
+			rules->machine_of.n == 0 && rules->on_machine_loss == UNIT_LOSS_MOVE)
+			return NOT_YET(look, "%s is still on %s, which is lost",
+				placement->unit->name, machine->id);
+	}
+	return true;
+}
+
+/* Its agent's disk: what it would start with after a reboot. */
+static void check_disk(const struct sim *sim, const struct host *host)
+{
+	assert_true(host->disk.whole);
+	fleet_check_assignment(sim->coordinator.core, host->id, host->disk.assignments);
+}
+
+bool guard_settled(struct guard *guard, const struct sim *sim, char *why, size_t size)
+{
+	const struct coordinator *coordinator = &sim->coordinator;
+	struct look look = {.sim = sim, .why = why, .size = size};
+
+	(void)guard;
+	if (!coordinator->server.listening || coordinator->batch.committing ||
+		!fl_list_empty(&coordinator->batch.gathering))
+		return NOT_YET(&look, "the coordinator is at work");
+	for (unsigned i = 0; i < sim->n_people; i++)
+		if (!fl_list_empty(&sim->people[i].link.unanswered))
+			return NOT_YET(&look, "%s waits for an answer", sim->people[i].link.name);
+	for (unsigned i = 0; i < sim->n_hosts; i++) {
+		const struct host *host = &sim->hosts[i];
+		const struct machine *machine = machine_find(coordinator->core, host->id);
+
+		if (host->on ? !host_is_settled(&look, host)
+			     : machine != NULL && !lost_is_settled(&look, machine))
+			return false;
+	}
+	for (unsigned i = 0; i < sim->n_hosts; i++)
+		if (sim->hosts[i].on)
+			check_disk(sim, &sim->hosts[i]);
+	fleet_check(coordinator->core);
+	return true;
+}

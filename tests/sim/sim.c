@@ -1,0 +1,89 @@
+#include "tests/sim/sim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+/*
+ * The longest chains: a host that somebody was about to switch on (60 s), its agent's connection
+ * (5 s), a lease for those that stay away (10 s) and the next verdict, steps that back off (8 s), a
+ * process that sleeps (30 s, at the same time).
+ */
+#define SETTLE_MS 100000U
+#define QUIET_MS  15000U
+
+static void sim_open(struct sim *sim, uint64_t seed, bool print)
+{
+	struct world *world = &sim->world;
+
+	*sim = (struct sim){.n_hosts = 0};
+	world_init(world, seed, print);
+	guard_open(&sim->guard, world);
+	coordinator_open(&sim->coordinator, world, &sim->guard);
+	sim->n_hosts = world_between(world, 1, world_chance(world, 70) ? 8 : SIM_MACHINES_MAX);
+	sim->n_people = world_between(world, 1, PEOPLE_MAX);
+	sim->n_units = world_between(world, 5, world_chance(world, 70) ? 40 : 150);
+	world_trace(
+		world, "%u hosts, %u people, %u units", sim->n_hosts, sim->n_people, sim->n_units);
+	for (unsigned i = 0; i < sim->n_hosts; i++)
+		host_open(&sim->hosts[i], world, &sim->coordinator.server, &sim->guard, i);
+	for (unsigned i = 0; i < sim->n_people; i++)
+		person_open(&sim->people[i], sim, i);
+	coordinator_start(&sim->coordinator, true);
+	for (unsigned i = 0; i < sim->n_hosts; i++)
+		host_boot(&sim->hosts[i]);
+}
+
+void sim_close(struct sim *sim)
+{
+	/* Links first: what is under way in the queue names their connections. */
+	for (unsigned i = 0; i < sim->n_people; i++)
+		person_close(&sim->people[i]);
+	for (unsigned i = 0; i < sim->n_hosts; i++)
+		host_close(&sim->hosts[i]);
+	coordinator_close(&sim->coordinator);
+	guard_close(&sim->guard);
+	world_fini(&sim->world);
+}
+
+static void run_until(struct sim *sim, uint64_t until_ms)
+{
+	while (sim->world.now_ms < until_ms)
+		world_step(&sim->world);
+}
+
+static void settle(struct sim *sim)
+{
+	struct world *world = &sim->world;
+	uint64_t began_ms = world->now_ms, settled_ms = 0;
+	char why[256] = "";
+
+	faults_heal(sim);
+	/* Nothing may undo it, so it has to be so for a while. */
+	while (settled_ms == 0 || world->now_ms < settled_ms + QUIET_MS) {
+		run_until(sim, world->now_ms + 250);
+		if (!guard_settled(&sim->guard, sim, why, sizeof(why)))
+			settled_ms = 0;
+		else if (settled_ms == 0)
+			settled_ms = world->now_ms;
+		if (settled_ms == 0 && world->now_ms > began_ms + SETTLE_MS)
+			fail_msg(
+				"not settled %u s after the last fault: %s", SETTLE_MS / 1000, why);
+	}
+	if (settled_ms - began_ms > sim->settle_ms_max)
+		sim->settle_ms_max = settled_ms - began_ms;
+	world_trace(world, "settled");
+	sim->n_settled++;
+}
+
+void sim_run(struct sim *sim, uint64_t seed, uint64_t steps, bool print)
+{
+	sim_open(sim, seed, print);
+	do {
+		faults_begin(sim);
+		run_until(sim, sim->world.now_ms + world_between(&sim->world, 10000, 180000));
+		settle(sim);
+	} while (sim->world.steps < steps);
+}
