@@ -134,7 +134,7 @@ static void check_loss_move(
 	const struct core *core = coordinator->core;
 	uint64_t now_ms = coordinator_now_ms(coordinator);
 	const struct machine *machine;
-	char id[16];
+	char id[24];
 
 	snprintf(id, sizeof(id), "machine%02d", from);
 	machine = machine_find(core, id);
