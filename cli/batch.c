@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/random.h"
 #include "cli/dialect.h"
@@ -9,6 +10,7 @@
 #include "cli/list.h"
 #include "cli/state.h"
 #include "cli/term.h"
+#include "unitfiles/file.h"
 
 /* Bytes of unit files in one request; a message may have twice as many. */
 #define REQUEST_BYTES (LIMIT_MESSAGE / 2)
@@ -45,6 +47,25 @@ const struct change_kind change_unload = {.name = "unload",
 	.done = "unloaded"};
 const struct change_kind change_destroy = {
 	.name = "destroy", .verb = PB__CHANGE__VERB__DESTROY, .goal = WAIT_FOR_GONE};
+
+enum fl_code change_that_replaces(const Pb__Unit *stored, const char *text, size_t len,
+	const struct change_kind **ret_kind, struct fl_error *err)
+{
+	FL_CLEANUP(unit_file_freep) struct unit_file *file = NULL;
+	char hash[UNIT_FILE_HASH_SIZE];
+
+	FL_TRY(unit_file_parse(text, len, stored->name, NULL, &file, err));
+	FL_TRY(unit_file_hash(file, hash, err));
+	if (strcmp(hash, stored->hash) == 0)
+		*ret_kind = &change_submit;
+	else if (stored->desired == PB__DESIRED_STATE__LAUNCHED)
+		*ret_kind = &change_start;
+	else if (stored->desired == PB__DESIRED_STATE__LOADED)
+		*ret_kind = &change_load;
+	else
+		*ret_kind = &change_submit;
+	return FL_OK;
+}
 
 enum fl_code batch_init(struct batch *batch, struct command *command, struct connection *connection,
 	size_t n, bool json, struct fl_error *err)

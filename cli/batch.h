@@ -27,6 +27,11 @@ struct change_kind {
 extern const struct change_kind change_submit, change_load, change_start, change_stop,
 	change_restart, change_unload, change_destroy;
 
+/* What stores another file for the unit and leaves it in its desired state: what runs is
+ * restarted, but not for comments. */
+enum fl_code change_that_replaces(const Pb__Unit *stored, const char *text, size_t len,
+	const struct change_kind **ret_kind, struct fl_error *err) FL_MUST_CHECK;
+
 /* One unit. What points elsewhere is borrowed, and outlives the batch. */
 struct item {
 	const struct change_kind *kind;

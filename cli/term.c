@@ -83,3 +83,18 @@ void term_progress(const char *text)
 	fprintf(stderr, "\r\033[K%.*s", width, text);
 	progress_shown = true;
 }
+
+enum fl_code term_confirm(const char *question, const char *otherwise, struct fl_error *err)
+{
+	char answer[16];
+
+	if (!isatty(STDIN_FILENO))
+		return FL_FAIL(err, FL_E_USAGE,
+			"standard input is no terminal to ask on: add --yes, or --dry-run");
+	term_progress(NULL);
+	(void)fflush(stdout);
+	fprintf(stderr, "%s [y/N] ", question);
+	if (fgets(answer, sizeof(answer), stdin) == NULL || (answer[0] | ' ') != 'y')
+		return FL_FAIL(err, FL_E_CANCELED, "%s", otherwise);
+	return FL_OK;
+}

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/error.h"
+
 enum term_colour {
 	TERM_PLAIN,
 	TERM_RED,
@@ -22,6 +24,11 @@ bool term_has_colours(FILE *out);
 /* The sequence that begins the colour; "" for TERM_PLAIN. TERM_END ends each. */
 const char *term_begin(enum term_colour colour);
 #define TERM_END "\033[0m"
+
+/* Asks on the terminal; FL_E_CANCELED, with @otherwise, unless the answer begins with "y".
+ * FL_E_USAGE where nobody can answer. */
+enum fl_code term_confirm(
+	const char *question, const char *otherwise, struct fl_error *err) FL_MUST_CHECK;
 
 /* Shows @text as the one line of progress on standard error, cut to the terminal's width; NULL
  * takes it away. Nothing happens where that is no terminal. */

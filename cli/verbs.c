@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "cli/apply.h"
 #include "cli/call.h"
 #include "cli/change.h"
 #include "cli/config.h"
@@ -15,6 +16,7 @@
 #include "cli/look.h"
 #include "cli/ssh.h"
 #include "cli/verify.h"
+#include "cli/watch.h"
 
 #define AT(field) .offset = offsetof(struct cli_options, field), .flags = FL_OPTION_ARG_ONLY
 
@@ -173,6 +175,31 @@ static const struct fl_option journal_options[] = {
 		AT(output),
 		.doc = "journalctl's own format: short, short-iso, cat, json, ..."}};
 
+static const struct fl_option apply_options[] = {
+	{.name = "dry-run",
+		.type = FL_OPTION_BOOL,
+		AT(dry_run),
+		.doc = "Only show the plan. The exit code is 0 when there is nothing to do, 2 when "
+		       "there is."},
+	{.name = "yes", .short_name = 'y', .type = FL_OPTION_BOOL, AT(yes), .doc = "Do not ask."},
+	{.name = "prune",
+		.type = FL_OPTION_BOOL,
+		AT(prune),
+		.doc = "Destroy the units of the fleet that are not among the files, except "
+		       "instances of templates that are."},
+	{.name = "no-start", .type = FL_OPTION_BOOL, AT(no_start), .doc = "Only store new units."},
+	OPTION_LENIENT, OPTION_NO_BLOCK, OPTION_TIMEOUT, OPTION_OUTPUT};
+static const struct fl_option edit_options[] = {
+	OPTION_LENIENT, OPTION_NO_BLOCK, OPTION_TIMEOUT, OPTION_OUTPUT};
+static const struct fl_option wait_options[] = {
+	{.name = "for",
+		.type = FL_OPTION_STRING,
+		.value_name = "STATE",
+		.initial = "active",
+		AT(wait_for),
+		.doc = "\"active\" (a Type=oneshot service: has finished), \"stopped\" or "
+		       "\"gone\"."},
+	OPTION_TIMEOUT, OPTION_OUTPUT};
 static const struct fl_option ssh_options[] = {
 	{.name = "machine",
 		.short_name = 'm',
@@ -233,6 +260,21 @@ const struct verb verbs[] = {
 		"Returns when their machines have let go of them."},
 	{"destroy", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_destroy,
 		"Stop units, and forget them and their files", ""},
+	{"apply", "FOLDER | FILE...", 1, ANY, OPTIONS(apply_options), verb_apply,
+		"Bring the fleet to what unit files say, by a plan that is shown first",
+		"The plan says which units are new, and how others differ from their files; with "
+		"--prune also which are in no file. On a terminal it asks before it does "
+		"anything. New units are started, but templates only stored; a unit that is "
+		"there keeps its desired state, and is restarted when more than comments "
+		"changed. Of a folder each file counts whose name is a unit's."},
+	{"edit", "UNIT", 1, 1, OPTIONS(edit_options), verb_edit,
+		"Edit a unit's file, in $VISUAL or $EDITOR",
+		"The new file is checked as by \"flotactl verify\" and takes the place of the old "
+		"one; what runs is restarted. A text that cannot be stored is kept."},
+	{"wait", "UNIT...", 1, ANY, OPTIONS(wait_options), verb_wait,
+		"Wait until units are active, stopped or gone",
+		"Whoever brings it about. Ends with an error as soon as a unit that is waited for "
+		"to be active has failed, or is not to run."},
 	{"status", "UNIT...", 1, ANY, OPTIONS(status_options), verb_status,
 		"What systemd says of units, on the machines where they are",
 		"The output and the exit code are those of systemctl status on that machine. A "

@@ -33,6 +33,10 @@ struct cli_options {
 	char *ignored;
 	bool is_ignored;
 
+	/* Of apply and wait. */
+	bool yes, prune, dry_run, no_start;
+	char *wait_for;
+
 	/* Of status and journal. */
 	bool follow;
 	uint64_t lines;

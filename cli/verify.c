@@ -52,6 +52,15 @@ static bool is_ours(enum fl_code code)
 	return code == FL_E_NO_MEMORY || code == FL_E_INTERNAL;
 }
 
+void verify_tell(const struct unit_report *report)
+{
+	(void)fflush(stdout);
+	for (size_t i = 0; i < report->errors.n; i++)
+		fprintf(stderr, "%s\n", report->errors.items[i]);
+	for (size_t i = 0; i < report->warnings.n; i++)
+		fprintf(stderr, "%s (warning)\n", report->warnings.items[i]);
+}
+
 enum fl_code verb_verify(struct command *command, struct fl_error *err)
 {
 	FL_CLEANUP(json_freep) json_t *files = NULL;
@@ -77,10 +86,7 @@ enum fl_code verb_verify(struct command *command, struct fl_error *err)
 				err));
 			continue;
 		}
-		for (size_t j = 0; j < report.errors.n; j++)
-			fprintf(stderr, "%s\n", report.errors.items[j]);
-		for (size_t j = 0; j < report.warnings.n; j++)
-			fprintf(stderr, "%s (warning)\n", report.warnings.items[j]);
+		verify_tell(&report);
 	}
 	return json ? json_print(files, err) : FL_OK;
 }

@@ -13,4 +13,7 @@ enum fl_code verify_file(const char *path, const char *name, bool lenient,
 	struct unit_report *report, char **ret_text, size_t *ret_len,
 	struct fl_error *err) FL_MUST_CHECK;
 
+/* All of it, on standard error. */
+void verify_tell(const struct unit_report *report);
+
 enum fl_code verb_verify(struct command *command, struct fl_error *err);
