@@ -340,6 +340,9 @@ void machine_heard(struct core *core, struct machine *machine);
 void leases_begin(struct core *core);
 /* Ends leases whose time is over and decides about the suspects. */
 void leases_check(struct core *core);
+/* Whether a unit whose file changed may leave its machine now, which is lost and has had its verdict.
+ * While nothing may move it comes to the next one. */
+bool leases_let_go(struct core *core, const struct placement *placement);
 uint64_t leases_next_deadline(const struct core *core);
 enum fl_code core_do_sync(
 	struct core *core, const struct core_sync *sync, struct fl_error *err) FL_MUST_CHECK;

@@ -90,6 +90,35 @@ static void a_follower_with_data_waits_and_rejoins_its_leader(void **state)
 	assert_where(fleet, "f.service", "m2");
 }
 
+/* "Waits until the machine is back or somebody decides": this is how one decides. */
+static void a_unit_that_may_go_after_all_leaves_its_lost_machine(void **state)
+{
+	struct fleet *fleet = *state;
+	const char *waits = "[Service]\nExecStart=/bin/true\n[X-Flota]\nOnMachineLoss=wait\n";
+
+	fleet_join(fleet, "m1", "");
+	assert_true(fleet_change(fleet, PB__CHANGE__VERB__SET, "a.service", waits,
+		PB__DESIRED_STATE__LAUNCHED, false));
+	assert_true(fleet_change(fleet, PB__CHANGE__VERB__SET, "b.service", waits,
+		PB__DESIRED_STATE__LAUNCHED, false));
+	fleet_join(fleet, "m2", "");
+	fleet_join(fleet, "m3", "");
+	fleet_pass(fleet, 10000, "m2 m3");
+	assert_where(fleet, "a.service", "m1");
+	assert_true(fleet_replace(fleet, "a.service", ""));
+	assert_where(fleet, "a.service", "m2");
+	/* But not while most machines look lost. */
+	fleet_restart(fleet);
+	fleet_pass(fleet, 10000, "");
+	assert_true(fleet_replace(fleet, "b.service", ""));
+	assert_where(fleet, "b.service", "m1");
+	fleet_pass(fleet, 2000, "m2 m3");
+	fleet_beat(fleet, "m2");
+	fleet_beat(fleet, "m3");
+	fleet_pass(fleet, 2000, "m2 m3");
+	assert_where(fleet, "b.service", "m3");
+}
+
 static void a_lost_unit_that_fits_nowhere_waits_for_any_machine(void **state)
 {
 	struct fleet *fleet = *state;
@@ -314,6 +343,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_lost_machines_units_move_when_its_lease_ends),
 		TEST(a_follower_with_data_waits_and_rejoins_its_leader),
+		TEST(a_unit_that_may_go_after_all_leaves_its_lost_machine),
 		TEST(a_lost_unit_that_fits_nowhere_waits_for_any_machine),
 		TEST(most_machines_silent_moves_nothing),
 		TEST(a_broken_network_is_seen_at_the_first_lease),

@@ -84,6 +84,19 @@ static bool moves_when_lost(const struct placement *placement)
 	       rules->machine_of.n == 0 && rules->on_machine_loss == UNIT_LOSS_MOVE;
 }
 
+bool leases_let_go(struct core *core, const struct placement *placement)
+{
+	struct machine *machine = placement->machine;
+
+	if (machine->fsm.state != MACHINE_LOST || fl_list_linked(&machine->suspect) ||
+		!moves_when_lost(placement))
+		return false;
+	if (!core->holding)
+		return true;
+	fl_list_append(&core->suspects, &machine->suspect);
+	return false;
+}
+
 static bool has_units_to_move(struct machine *machine)
 {
 	struct placement *placement;

@@ -181,8 +181,11 @@ static void decide_recheck(struct core *core, struct unit *unit)
 	/* Its data are there: it waits, and is asked again when the machine is back. */
 	if (!machine_is_up(machine) && unit->body.rules.on_machine_loss == UNIT_LOSS_WAIT)
 		return;
-	if (place_check_stay(unit, machine, &why) == REFUSAL_NONE)
-		return;
+	if (place_check_stay(unit, machine, &why) == REFUSAL_NONE) {
+		if (!leases_let_go(core, unit->placed))
+			return;
+		fl_buf_text(&why, "its machine is lost");
+	}
 	settle_unplace(core, unit, fl_buf_str(&why));
 	settle_activate(core, unit);
 }
