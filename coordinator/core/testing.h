@@ -11,6 +11,9 @@
 
 #define FLEET_LEASE_MS 10000U
 
+/* What cmocka's header does not say: a test that fails ends there. */
+void _fail(const char *file, int line) __attribute__((noreturn));
+
 struct fleet {
 	struct core *core;
 	struct core_effects effects;
