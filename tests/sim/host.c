@@ -456,6 +456,7 @@ static void on_report_reply(void *owner, const Pb__Envelope *message)
 static void write_state(struct host *host, const struct agent_unit *unit, Pb__UnitState *state)
 {
 	const struct host_unit *there = fl_map_get(host->units, unit->name);
+	const Pb__Assignment *wanted = unit->assigned ? unit->assignment : NULL;
 
 	pb__unit_state__init(state);
 	state->name = (char *)unit->name;
@@ -464,7 +465,7 @@ static void write_state(struct host *host, const struct agent_unit *unit, Pb__Un
 	state->active = (char *)(there == NULL || (!there->running && !there->failed) ? "inactive"
 				 : there->running                                     ? "active"
 										      : "failed");
-	state->desired = unit->assigned ? unit->assignment->desired : PB__DESIRED_STATE__INACTIVE;
+	state->desired = wanted != NULL ? wanted->desired : PB__DESIRED_STATE__INACTIVE;
 	state->hash = (char *)(there != NULL ? there->hash : "");
 	state->done_revision = unit->done_revision;
 }

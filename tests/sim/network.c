@@ -154,6 +154,7 @@ static void pump(struct connection *connection, int way)
 
 		if (link->cut[way] && wait_ms == 0)
 			wait_ms = world_between(link->world, 1, STALLED_LOOK_MS);
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one freed is in no list any more */
 		if (packet->due_ms > link->world->now_ms && wait_ms == 0)
 			wait_ms = packet->due_ms - link->world->now_ms;
 		if (wait_ms > 0) {
