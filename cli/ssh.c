@@ -36,7 +36,7 @@ static enum fl_code find_machine(const Pb__MachinesReply *machines, const char *
 	const Pb__Machine *found = NULL;
 
 	for (size_t i = 0; i < machines->n_machines; i++) {
-		if (!begins(machines->machines[i]->id, prefix))
+		if (prefix[0] == '\0' || !begins(machines->machines[i]->id, prefix))
 			continue;
 		if (found != NULL)
 			return FL_FAIL(err, FL_E_INVALID,
@@ -59,7 +59,7 @@ static enum fl_code find_unit(const Pb__UnitsReply *units, const char *machine,
 	for (size_t i = 0; units->n_units > 0 && i < units->units[0]->n_placements; i++) {
 		const Pb__Placement *placement = units->units[0]->placements[i];
 
-		if (is_given(machine) && !begins(placement->machine_id, machine))
+		if (machine != NULL && !begins(placement->machine_id, machine))
 			continue;
 		address = placement->address;
 		n++;
@@ -176,12 +176,13 @@ enum fl_code verb_ssh(struct command *command, struct fl_error *err)
 static enum fl_code connect_to(const char *path, int *ret_fd, struct fl_error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t len = strlen(path);
 	enum fl_code code;
 	int fd;
 
-	if (strlen(path) >= sizeof(address.sun_path))
+	if (len >= sizeof(address.sun_path))
 		return FL_FAIL(err, FL_E_INVALID, "%s: longer than a socket's path may be", path);
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, len);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return FL_FAIL_ERRNO(err, errno, "socket");
