@@ -41,6 +41,7 @@ void assignment_begin_again(struct core *core, struct machine *machine)
 
 	drop_tombstones(machine, UINT64_MAX);
 	machine->deltas_from = core_next_revision(core);
+	mark_machine_changed(core, machine); /* also when it has no units: that is to be told */
 	fl_list_init(&entries);
 	fl_list_splice(&entries, &machine->changes);
 	FL_LIST_FOREACH_SAFE (placement, &entries, change, following)

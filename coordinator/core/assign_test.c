@@ -339,6 +339,19 @@ static void a_state_is_kept_whole_and_wakes_who_watches(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fleet_setup_with_m1, fleet_teardown)
 
+/* Its question may have come while a commit was under way, so that it could not be answered yet. */
+static void a_machine_without_units_is_woken_for_its_whole_assignment(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "");
+	fleet_forget(fleet);
+	fleet_ack(fleet, "m1", core_revision(fleet->core));
+	assert_false(fl_strv_has(&fleet->machines, "m1"));
+	fleet_ack(fleet, "m1", 0);
+	assert_true(fl_strv_has(&fleet->machines, "m1"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +362,7 @@ int main(void)
 		TEST(many_small_assignments_come_in_pages),
 		TEST(a_new_coordinator_or_store_resets_the_agent),
 		TEST(too_many_removals_become_a_reset),
+		TEST(a_machine_without_units_is_woken_for_its_whole_assignment),
 		TEST(a_new_session_is_asked_for_everything),
 		TEST(states_of_others_are_ignored),
 		TEST(a_state_is_kept_whole_and_wakes_who_watches),
