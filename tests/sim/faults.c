@@ -29,7 +29,7 @@ static void coordinator_dies(struct sim *sim)
 	if (sim->coordinator.core == NULL)
 		return;
 	coordinator_kill(&sim->coordinator);
-	world_after(&sim->world, NULL,
+	world_after(&sim->world, &sim->faults,
 		world_chance(&sim->world, 80) ? world_between(&sim->world, 10, 1000)
 					      : world_between(&sim->world, 1000, 40000),
 		start_coordinator, sim, NULL);
@@ -56,8 +56,8 @@ static void store_suffers(struct sim *sim)
 {
 	sim->coordinator.store.bad = world_chance(&sim->world, 60);
 	sim->coordinator.store.delay_max_ms = world_between(&sim->world, 10, 3000);
-	world_after(&sim->world, NULL, world_between(&sim->world, 100, 15000), store_recovers, sim,
-		NULL);
+	world_after(&sim->world, &sim->faults, world_between(&sim->world, 100, 15000),
+		store_recovers, sim, NULL);
 }
 
 /* ---- Hosts ------------------------------------------------------------------------------- */
@@ -77,8 +77,8 @@ static void host_goes_down(struct sim *sim)
 	host_die(host);
 	/* Else it stays away until somebody repairs it. */
 	if (world_chance(&sim->world, 80))
-		world_after(&sim->world, NULL, world_between(&sim->world, 3000, 40000), boot, host,
-			NULL);
+		world_after(&sim->world, &sim->faults, world_between(&sim->world, 3000, 40000),
+			boot, host, NULL);
 }
 
 static void start_agent(void *owner, void *data)
@@ -99,7 +99,7 @@ static void agent_dies(struct sim *sim)
 	agent_kill(host);
 	if (world_chance(&sim->world, 5))
 		host_damage_disk(host);
-	world_after(&sim->world, NULL,
+	world_after(&sim->world, &sim->faults,
 		world_chance(&sim->world, 80) ? world_between(&sim->world, 10, 500)
 					      : world_between(&sim->world, 500, 30000),
 		start_agent, host, NULL);
@@ -120,8 +120,8 @@ static void disk_suffers(struct sim *sim)
 
 	host->disk_bad = world_chance(&sim->world, 50);
 	host->disk_delay_max_ms = 4000;
-	world_after(&sim->world, NULL, world_between(&sim->world, 100, 20000), disk_recovers, host,
-		NULL);
+	world_after(&sim->world, &sim->faults, world_between(&sim->world, 100, 20000),
+		disk_recovers, host, NULL);
 }
 
 /* ---- The network ------------------------------------------------------------------------- */
@@ -136,8 +136,9 @@ static void mend(void *owner, void *data)
 }
 
 /* One way or both; the connection may be found broken afterwards, or go on. */
-static void cut(struct world *world, struct link *link, uint32_t ms)
+static void cut(struct sim *sim, struct link *link, uint32_t ms)
 {
+	struct world *world = &sim->world;
 	static const char *const ways[] = {"both ways", "upwards", "downwards"};
 	uint32_t way = world_chance(world, 60) ? 0 : 1 + world_pick(world, 2);
 
@@ -146,7 +147,7 @@ static void cut(struct world *world, struct link *link, uint32_t ms)
 	link->cut[DOWNWARDS] |= way != 1;
 	if (world_chance(world, 50))
 		link_break(link, "cut");
-	world_after(world, NULL, ms, mend, link, NULL);
+	world_after(&sim->world, &sim->faults, ms, mend, link, NULL);
 }
 
 static struct link *some_link(struct sim *sim)
@@ -165,7 +166,7 @@ static void many_are_cut(struct sim *sim)
 	world_trace(&sim->world, "about %u %% of the hosts are cut off", percent);
 	for (unsigned i = 0; i < sim->n_hosts; i++)
 		if (world_chance(&sim->world, percent))
-			cut(&sim->world, &sim->hosts[i].link, ms + world_pick(&sim->world, 2000));
+			cut(sim, &sim->hosts[i].link, ms + world_pick(&sim->world, 2000));
 }
 
 static void many_lose_power(struct sim *sim)
@@ -175,8 +176,9 @@ static void many_lose_power(struct sim *sim)
 	for (unsigned i = 0; i < sim->n_hosts; i++)
 		if (sim->hosts[i].on && world_chance(&sim->world, percent)) {
 			host_die(&sim->hosts[i]);
-			world_after(&sim->world, NULL, world_between(&sim->world, 3000, 60000),
-				boot, &sim->hosts[i], NULL);
+			world_after(&sim->world, &sim->faults,
+				world_between(&sim->world, 3000, 60000), boot, &sim->hosts[i],
+				NULL);
 		}
 }
 
@@ -185,7 +187,8 @@ static void slow_link(struct sim *sim)
 	struct link *link = some_link(sim);
 
 	link->latency_max_ms = world_between(&sim->world, 5, 4000);
-	world_after(&sim->world, NULL, world_between(&sim->world, 100, 20000), mend, link, NULL);
+	world_after(&sim->world, &sim->faults, world_between(&sim->world, 100, 20000), mend, link,
+		NULL);
 }
 
 /* ---- One after the other ----------------------------------------------------------------- */
@@ -211,7 +214,7 @@ static void happens(struct sim *sim)
 	else if (what < 45)
 		disk_suffers(sim);
 	else if (what < 60)
-		cut(world, some_link(sim), world_between(world, 200, 40000));
+		cut(sim, some_link(sim), world_between(world, 200, 40000));
 	else if (what < 70)
 		link_break(some_link(sim), "by chance");
 	else if (what < 75)
@@ -232,13 +235,14 @@ static void next(void *owner, void *data)
 	if (!sim->world.chaos)
 		return;
 	happens(sim);
-	world_after(&sim->world, NULL, world_between(&sim->world, 10, 3000), next, sim, NULL);
+	world_after(
+		&sim->world, &sim->faults, world_between(&sim->world, 10, 3000), next, sim, NULL);
 }
 
 void faults_begin(struct sim *sim)
 {
 	sim->world.chaos = true;
-	world_after(&sim->world, NULL, 2000, next, sim, NULL);
+	world_after(&sim->world, &sim->faults, 2000, next, sim, NULL);
 }
 
 void faults_heal(struct sim *sim)
@@ -246,6 +250,7 @@ void faults_heal(struct sim *sim)
 	struct world *world = &sim->world;
 
 	world->chaos = false;
+	sim->faults.life++; /* their ends do not come, all of them end now */
 	world_trace(world, "no more faults");
 	sim->coordinator.server.process.asleep_until_ms = 0;
 	store_recovers(sim, NULL);

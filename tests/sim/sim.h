@@ -17,6 +17,7 @@ struct sim {
 	struct person people[PEOPLE_MAX];
 	unsigned n_people;
 	unsigned n_units;
+	struct process faults;
 	unsigned n_faults, n_settled;
 	uint64_t settle_ms_max;
 };

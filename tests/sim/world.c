@@ -10,6 +10,8 @@
 #include "base/memory.h"
 #include "coordinator/core/testing.h"
 
+#define ASLEEP_LOOK_MS 250U
+
 struct event {
 	uint64_t at_ms;
 	uint64_t number; /* of two at the same time the older one comes first */
@@ -128,7 +130,10 @@ void world_step(struct world *world)
 		return;
 	}
 	if (process != NULL && process->asleep_until_ms > world->now_ms) {
-		event->at_ms = process->asleep_until_ms;
+		/* It may be woken before. */
+		event->at_ms = process->asleep_until_ms < world->now_ms + ASLEEP_LOOK_MS
+				       ? process->asleep_until_ms
+				       : world->now_ms + ASLEEP_LOOK_MS;
 		queue_put(world, event);
 		return;
 	}
