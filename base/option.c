@@ -115,6 +115,27 @@ enum fl_code fl_parse_uint(const char *text, uint64_t *ret_value, struct fl_erro
 	return FL_OK;
 }
 
+/* What stands behind a ".", as so many thousandths: more digits than three are left out. */
+static enum fl_code parse_fraction(
+	const char **text, uint64_t *ret_thousandths, struct fl_error *err)
+{
+	const char *at = *text;
+	uint64_t weight = 1000;
+
+	*ret_thousandths = 0;
+	if (*at != '.')
+		return FL_OK;
+	at++;
+	if (!isdigit((unsigned char)*at))
+		return FL_FAIL(err, FL_E_INVALID, "\"%s\" is not a number", *text);
+	for (; isdigit((unsigned char)*at); at++) {
+		weight /= 10;
+		*ret_thousandths += weight * (uint64_t)(*at - '0');
+	}
+	*text = at;
+	return FL_OK;
+}
+
 struct unit_of_measure {
 	const char *name;
 	uint64_t factor;
@@ -124,15 +145,18 @@ static enum fl_code parse_measure(const char *text, const struct unit_of_measure
 	size_t n_units, const char *example, uint64_t *ret_value, struct fl_error *err)
 {
 	const char *end = text;
-	uint64_t value = 0;
+	uint64_t value = 0, thousandths = 0, fraction;
 
 	FL_TRY(parse_digits(text, &value, &end, err));
+	FL_TRY(parse_fraction(&end, &thousandths, err));
 	while (*end == ' ')
 		end++;
 	for (size_t i = 0; i < n_units; i++) {
 		if (strcmp(end, units[i].name) != 0)
 			continue;
-		if (__builtin_mul_overflow(value, units[i].factor, ret_value))
+		fraction = thousandths * units[i].factor / 1000;
+		if (__builtin_mul_overflow(value, units[i].factor, &value) ||
+			__builtin_add_overflow(value, fraction, ret_value))
 			return FL_FAIL(err, FL_E_INVALID, "\"%s\" is too large", text);
 		return FL_OK;
 	}

@@ -20,7 +20,7 @@ enum fl_option_type {
 	FL_OPTION_LIST, /* struct fl_strv; each use adds, an empty value clears */
 	FL_OPTION_BOOL, /* bool: yes/no, true/false, on/off, 1/0 */
 	FL_OPTION_UINT, /* uint64_t */
-	FL_OPTION_DURATION, /* uint64_t milliseconds: "500ms" "10s" "2min" "1h" "1d"; bare = s */
+	FL_OPTION_DURATION, /* uint64_t milliseconds: "500ms" "1.5s" "2min" "1h" "1d"; bare = s */
 	FL_OPTION_SIZE, /* uint64_t bytes: "512K" "2M" "1G" (powers of 1024) */
 };
 

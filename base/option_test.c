@@ -135,6 +135,31 @@ static void test_arg_errors(void **state)
 	expect_arg_error("--verbose=maybe", "--verbose: \"maybe\" is neither yes nor no");
 }
 
+static void test_measures(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t ms;
+	} rows[] = {{"3", 3000}, {"3.0", 3000}, {"0.5s", 500}, {"1.25", 1250}, {"1.2345 s", 1234},
+		{"0.1h", 360000}, {"1.9ms", 1}};
+	uint64_t value = 7;
+
+	(void)state;
+	for (size_t i = 0; i < FL_COUNT(rows); i++) {
+		assert_int_equal(fl_parse_duration_ms(rows[i].text, &value, NULL), FL_OK);
+		assert_int_equal(value, rows[i].ms);
+	}
+	assert_int_equal(fl_parse_size("1.5G", &value, NULL), FL_OK);
+	assert_true(value == UINT64_C(3) << 29);
+	assert_int_equal(fl_parse_duration_ms("1.", &value, NULL), FL_E_INVALID);
+	assert_int_equal(fl_parse_duration_ms("1.-5", &value, NULL), FL_E_INVALID);
+	assert_int_equal(fl_parse_duration_ms(".5", &value, NULL), FL_E_INVALID);
+	assert_int_equal(fl_parse_duration_ms("1.5.5", &value, NULL), FL_E_INVALID);
+	assert_int_equal(fl_parse_uint("1.5", &value, NULL), FL_E_INVALID);
+	assert_int_equal(fl_parse_size("16777215.9999T", &value, NULL), FL_OK);
+	assert_int_equal(fl_parse_size("16777216T", &value, NULL), FL_E_INVALID);
+}
+
 static void read_text(const char *text, struct config *config, enum fl_code code, const char *error)
 {
 	char path[] = "/tmp/flota-option-XXXXXX";
@@ -206,6 +231,7 @@ int main(void)
 		cmocka_unit_test(test_args),
 		cmocka_unit_test(test_args_stop_at_word),
 		cmocka_unit_test(test_arg_errors),
+		cmocka_unit_test(test_measures),
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_dump_round_trip),
 	};

@@ -24,6 +24,7 @@ struct file {
 
 /* What is to be done to one unit. */
 struct action {
+	const char *name;
 	const char *what; /* "new", "changed", "gone" */
 	const struct file *file; /* NULL: it is to go */
 	const Pb__Unit *stored; /* NULL: it is to come */
@@ -166,7 +167,7 @@ static bool is_stored(const struct file *file, const Pb__Unit *stored)
 static enum fl_code plan_file(struct plan *plan, const struct file *file, const Pb__Unit *stored,
 	bool no_start, struct fl_error *err)
 {
-	struct action action = {.file = file, .stored = stored};
+	struct action action = {.name = file->name, .file = file, .stored = stored};
 
 	if (stored != NULL && is_stored(file, stored))
 		return FL_OK;
@@ -222,8 +223,10 @@ static enum fl_code make_plan(
 			options->no_start, err));
 	for (size_t i = 0; options->prune && i < units->n_units; i++)
 		if (!is_wanted(plan, units->units[i]->name))
-			plan->actions[plan->n++] = (struct action){
-				.what = "gone", .stored = units->units[i], .kind = &change_destroy};
+			plan->actions[plan->n++] = (struct action){.name = units->units[i]->name,
+				.what = "gone",
+				.stored = units->units[i],
+				.kind = &change_destroy};
 	return FL_OK;
 }
 
@@ -243,11 +246,6 @@ static enum fl_code print_diff(
 		colours, out, err);
 }
 
-static const char *name_of(const struct action *action)
-{
-	return action->file != NULL ? action->file->name : action->stored->name;
-}
-
 static enum fl_code print_plan(const struct plan *plan, struct fl_error *err)
 {
 	size_t n_new = 0, n_gone = 0;
@@ -257,7 +255,7 @@ static enum fl_code print_plan(const struct plan *plan, struct fl_error *err)
 
 		n_new += action->stored == NULL;
 		n_gone += action->file == NULL;
-		printf("%-8s %s", action->what, name_of(action));
+		printf("%-8s %s", action->what, action->name);
 		if (action->stored == NULL && action->kind == &change_start)
 			fputs(", to be started", stdout);
 		putchar('\n');
@@ -297,7 +295,7 @@ static enum fl_code print_plan_json(const struct plan *plan, struct fl_error *er
 
 		FL_TRY(diff_text(action, &text, err));
 		FL_TRY(json_add(array,
-			json_pack("{s:s, s:s, s:s, s:s?, s:s}", "unit", name_of(action), "plan",
+			json_pack("{s:s, s:s, s:s, s:s?, s:s}", "unit", action->name, "plan",
 				action->what, "verb", action->kind->name, "file",
 				action->file != NULL ? action->file->path : NULL, "diff", text),
 			err));
@@ -315,7 +313,7 @@ static enum fl_code carry_out(
 		const struct action *action = &plan->actions[i];
 		Pb__Change *proto = &batch.items[i].proto;
 
-		batch_set(&batch, i, action->kind, name_of(action), action->stored);
+		batch_set(&batch, i, action->kind, action->name, action->stored);
 		proto->replace = action->stored != NULL;
 		if (action->file != NULL) {
 			proto->content.data = (uint8_t *)action->file->text;
@@ -332,6 +330,9 @@ enum fl_code verb_apply(struct command *command, struct fl_error *err)
 	bool json;
 
 	FL_TRY(command_wants_json(command, &json, err));
+	if (json && !options->yes && !options->dry_run)
+		return FL_FAIL(err, FL_E_USAGE,
+			"--output=json is for programs, which nobody asks: add --yes, or --dry-run");
 	FL_TRY(collect(&plan, command, err));
 	FL_TRY(read_files(&plan, options->lenient, err));
 	FL_TRY(connection_open(options, &plan.connection, err));

@@ -127,6 +127,7 @@ static void test_bad_files_stop_all(void **state)
 static void test_json(void **state)
 {
 	(void)state;
+	program_expect_part("apply d -o json", 1, "add --yes, or --dry-run");
 	program_expect_part("apply --dry-run d -o json", 2, "\"plan\": \"new\"");
 	program_expect_part("apply --yes --no-start d -o json", 0, "\"outcome\": \"done\"");
 	program_expect("apply --dry-run d -o json", 0, "[]\n");

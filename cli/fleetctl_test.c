@@ -158,7 +158,7 @@ static void test_flags(void **state)
 {
 	static const char *const accepted[] = {"--driver=API", "--driver etcd",
 		"--etcd-key-prefix=/_coreos.com/fleet/", "--ssh-username=core", "--ssh-timeout=10",
-		"--request-timeout=3", "--known-hosts-file=/dev/null",
+		"--request-timeout=3", "--request-timeout=3.5", "--known-hosts-file=/dev/null",
 		"--strict-host-key-checking=false", "--debug", "--debug=false",
 		"--experimental-api", "--etcd-cafile=x", "--etcd-certfile=x", "--etcd-keyfile=x"};
 

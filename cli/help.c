@@ -174,7 +174,9 @@ void help_print_man(FILE *out)
 		fprintf(out, ".TP\n.B %d\n", fl_code_exit(exit_codes[i].code));
 		man_text(exit_codes[i].doc, out);
 	}
-	fputs("\n\"flotactl status\" ends with the exit code of \"systemctl status\".\n"
+	fputs("\n\"flotactl status\" ends with the exit code of \"systemctl status\", \"flotactl ssh\"\n"
+	      "with that of ssh(1), and \"flotactl apply \\-\\-dry\\-run\" with 2 when there is "
+	      "something to do.\n"
 	      ".SH FILES\n.TP\n.I ~/.config/flota/config\nThe contexts: \"flotactl config\".\n"
 	      ".TP\n.I /run/flota/coordinator.sock\n"
 	      "Where root on the coordinator's own machine is connected when nothing else is said.\n"
