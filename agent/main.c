@@ -1,5 +1,4 @@
 /* flota-agent: runs on each machine of a fleet what the coordinator places there. */
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,14 +7,19 @@
 
 #include "agent/agent.h"
 #include "agent/config.h"
+#include "agent/footprint.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/notify.h"
 
+/* How often it is seen to that no more than this stays resident: an idle agent needs less. */
+#define TRIM_MS      (60U * 1000U)
+#define RESIDENT_MAX (6U << 20)
+
 struct daemon {
 	uv_loop_t loop;
 	uv_signal_t term, interrupt;
-	uv_timer_t watchdog;
+	uv_timer_t watchdog, trim;
 	struct agent *agent;
 };
 
@@ -26,6 +30,7 @@ static void on_agent_closed(void *userdata)
 	uv_close((uv_handle_t *)&daemon->term, NULL);
 	uv_close((uv_handle_t *)&daemon->interrupt, NULL);
 	uv_close((uv_handle_t *)&daemon->watchdog, NULL);
+	uv_close((uv_handle_t *)&daemon->trim, NULL);
 }
 
 static void stop(struct daemon *daemon)
@@ -57,14 +62,10 @@ static void start_watchdog(struct daemon *daemon)
 		(void)uv_timer_start(&daemon->watchdog, on_watchdog, ms, ms);
 }
 
-/* One arena, small blocks: the agent is to be a few megabytes on every host. */
-static void keep_small(void)
+static void on_trim(uv_timer_t *timer)
 {
-	(void)mallopt(M_ARENA_MAX, 1);
-	(void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
-	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-	/* The one worker writes files. */
-	(void)setenv("UV_THREADPOOL_SIZE", "1", 1);
+	(void)timer;
+	footprint_trim(RESIDENT_MAX);
 }
 
 static enum fl_code run(const struct config *config, struct fl_error *err)
@@ -73,17 +74,19 @@ static enum fl_code run(const struct config *config, struct fl_error *err)
 	enum fl_code code;
 
 	fl_log_set_level(config->program.level);
-	keep_small();
+	footprint_begin();
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (uv_loop_init(&daemon.loop) != 0)
 		return FL_FAIL(err, FL_E_INTERNAL, "no event loop");
 	(void)uv_signal_init(&daemon.loop, &daemon.term);
 	(void)uv_signal_init(&daemon.loop, &daemon.interrupt);
 	(void)uv_timer_init(&daemon.loop, &daemon.watchdog);
+	(void)uv_timer_init(&daemon.loop, &daemon.trim);
 	daemon.term.data = daemon.interrupt.data = &daemon;
 	(void)uv_signal_start(&daemon.term, on_signal, SIGTERM);
 	(void)uv_signal_start(&daemon.interrupt, on_signal, SIGINT);
 	start_watchdog(&daemon);
+	(void)uv_timer_start(&daemon.trim, on_trim, TRIM_MS, TRIM_MS);
 	code = agent_open(&daemon.agent, &daemon.loop, config, err);
 	if (code != FL_OK && daemon.agent == NULL)
 		on_agent_closed(&daemon);
