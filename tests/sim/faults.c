@@ -97,7 +97,7 @@ static void agent_dies(struct sim *sim)
 	if (!host->agent_runs)
 		return;
 	agent_kill(host);
-	if (world_chance(&sim->world, 5))
+	if (world_chance(&sim->world, 10))
 		host_damage_disk(host);
 	world_after(&sim->world, &sim->faults,
 		world_chance(&sim->world, 80) ? world_between(&sim->world, 10, 500)

@@ -401,11 +401,39 @@ static void check_told(struct guard *guard, const struct coordinator *coordinato
 	record_free(record);
 }
 
+static bool mentions(const Pb__SyncReply *reply, const char *name)
+{
+	for (size_t i = 0; i < reply->n_assignments; i++)
+		if (strcmp(reply->assignments[i]->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* What a whole assignment leaves out the agent stops. */
+static void check_whole(
+	const struct coordinator *coordinator, const char *machine_id, const Pb__SyncReply *reply)
+{
+	FL_MAP_FOREACH (entry, following, coordinator->store.records) {
+		const char *key = fl_map_key(entry);
+		Pb__UnitRecord *record;
+
+		if (strncmp(key, CORE_KEY_UNIT, strlen(CORE_KEY_UNIT)) != 0)
+			continue;
+		record = stored_unit(coordinator, key + strlen(CORE_KEY_UNIT));
+		if (strcmp(record->machine_id, machine_id) == 0 && !mentions(reply, record->name))
+			fail_msg("the whole assignment of %s leaves out %s", machine_id,
+				record->name);
+		record_free(record);
+	}
+}
+
 void guard_assignment(struct guard *guard, const struct coordinator *coordinator,
 	const char *machine_id, const Pb__SyncReply *reply)
 {
 	for (size_t i = 0; i < reply->n_assignments; i++)
 		check_told(guard, coordinator, machine_id, reply->assignments[i]);
+	if (reply->reset && !reply->more)
+		check_whole(coordinator, machine_id, reply);
 	for (size_t i = 0; i < reply->n_removed; i++) {
 		Pb__UnitRecord *record = stored_unit(coordinator, reply->removed[i]);
 

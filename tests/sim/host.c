@@ -276,6 +276,14 @@ static void unit_unassign(struct host *host, struct agent_unit *unit, uint64_t r
 
 /* ---- The assignment: agent/agent.c ------------------------------------------------------- */
 
+static void disk_swap(struct host *host)
+{
+	struct host_disk disk = host->disk;
+
+	host->disk = host->disk_before;
+	host->disk_before = disk;
+}
+
 static void on_saved(void *owner, void *data)
 {
 	struct host *host = owner;
@@ -285,6 +293,7 @@ static void on_saved(void *owner, void *data)
 		world_after(host->world, &host->process, 1000, on_saved, host, NULL);
 		return;
 	}
+	disk_swap(host);
 	assignments_empty(host->disk.assignments);
 	FL_MAP_FOREACH (entry, following, host->agent_units) {
 		const struct agent_unit *unit = fl_map_value(entry);
@@ -628,7 +637,10 @@ void host_boot(struct host *host)
 void host_damage_disk(struct host *host)
 {
 	world_trace(host->world, "%s: its disk is damaged", host->id);
-	host->disk.whole = false;
+	if (world_chance(host->world, 50))
+		disk_swap(host);
+	else
+		host->disk.whole = false;
 }
 
 void host_unit_exits(struct host *host)
@@ -669,6 +681,7 @@ void host_open(struct host *host, struct world *world, struct network_server *se
 	assert_int_equal(fl_map_new(&host->units, NULL), FL_OK);
 	assert_int_equal(fl_map_new(&host->done, NULL), FL_OK);
 	assert_int_equal(fl_map_new(&host->disk.assignments, NULL), FL_OK);
+	assert_int_equal(fl_map_new(&host->disk_before.assignments, NULL), FL_OK);
 	assert_int_equal(fl_map_new(&host->agent_units, NULL), FL_OK);
 }
 
@@ -677,10 +690,12 @@ void host_close(struct host *host)
 	link_close(&host->link);
 	agent_units_empty(host);
 	assignments_empty(host->disk.assignments);
+	assignments_empty(host->disk_before.assignments);
 	map_empty(host->units);
 	map_empty(host->done);
 	fl_map_free(host->units);
 	fl_map_free(host->done);
 	fl_map_free(host->disk.assignments);
+	fl_map_free(host->disk_before.assignments);
 	fl_map_free(host->agent_units);
 }

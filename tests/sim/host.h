@@ -45,6 +45,13 @@ struct agent_unit {
 	bool reportable;
 };
 
+struct host_disk {
+	bool whole; /* there is a record, and it can be read */
+	char store_id[40];
+	uint64_t revision;
+	struct fl_map *assignments; /* of Pb__Assignment */
+};
+
 enum sync_state { SYNC_PAUSED, SYNC_ASKING, SYNC_HOLDING };
 enum report_state { REPORT_IDLE, REPORT_SENDING, REPORT_RESTING };
 
@@ -61,12 +68,7 @@ struct host {
 	char metadata[2][2][8]; /* key, value */
 	struct fl_map *units; /* of struct host_unit */
 	struct fl_map *done; /* of struct done, in /run */
-	struct {
-		bool whole; /* there is a record, and it can be read */
-		char store_id[40];
-		uint64_t revision;
-		struct fl_map *assignments; /* of Pb__Assignment */
-	} disk;
+	struct host_disk disk, disk_before; /* and as it was one write ago */
 	bool disk_bad;
 	uint32_t disk_delay_max_ms;
 
@@ -94,5 +96,6 @@ void agent_start(struct host *host);
 void agent_kill(struct host *host);
 /* A unit of it ends by itself. */
 void host_unit_exits(struct host *host);
-/* The disk's record is damaged; the agent finds out when it starts. */
+/* The disk's record is damaged, or is an older one again (a snapshot that was restored); the agent
+ * finds out when it starts. */
 void host_damage_disk(struct host *host);
