@@ -257,9 +257,12 @@ const struct verb verbs[] = {
 		"Stop units and start them again, where they are", "Returns as \"start\" does."},
 	{"unload", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_unload,
 		"Stop units and take them from their machines; the fleet keeps their files",
-		"Returns when their machines have let go of them."},
+		"Returns when that is decided and on disk; their machines stop them at once when "
+		"they hear of it, a machine that is away when it is back."},
 	{"destroy", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_destroy,
-		"Stop units, and forget them and their files", ""},
+		"Stop units, and forget them and their files",
+		"Returns when that is decided and on disk; their machines stop them at once when "
+		"they hear of it, a machine that is away when it is back."},
 	{"apply", "FOLDER | FILE...", 1, ANY, OPTIONS(apply_options), verb_apply,
 		"Bring the fleet to what unit files say, by a plan that is shown first",
 		"The plan says which units are new, and how others differ from their files; with "
