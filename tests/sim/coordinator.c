@@ -15,6 +15,7 @@
 
 #define RETRY_MIN_MS 250U
 #define RETRY_MAX_MS 10000U
+#define HOLD_MS      60000U /* what agents ask for */
 
 struct reply {
 	struct fl_list link;
@@ -319,6 +320,21 @@ static bool answer_sync(struct coordinator *coordinator, unsigned machine)
 	return true;
 }
 
+/* Asked for nothing to say for so long, it says so. */
+static void on_held_expired(void *owner, void *data)
+{
+	struct coordinator *coordinator = owner;
+	const struct held *was = data;
+
+	for (unsigned i = 0; i < SIM_MACHINES_MAX; i++) {
+		struct held *held = &coordinator->held[i];
+
+		if (held->from != NULL && held->from == was->from &&
+			held->request_id == was->request_id)
+			reply_empty(held);
+	}
+}
+
 static void on_sync(struct coordinator *coordinator, struct connection *from, uint64_t request_id,
 	const Pb__SyncRequest *request)
 {
@@ -343,8 +359,12 @@ static void on_sync(struct coordinator *coordinator, struct connection *from, ui
 	*held = (struct held){
 		.from = from, .request_id = request_id, .revision = request->revision};
 	snprintf(held->store_id, sizeof(held->store_id), "%s", request->store_id);
-	if (!answer_sync(coordinator, machine) && !is_durable(coordinator))
+	if (answer_sync(coordinator, machine))
+		return;
+	if (!is_durable(coordinator))
 		coordinator->batch.wake[machine] = true;
+	world_after(coordinator->world, &coordinator->server.process, HOLD_MS, on_held_expired,
+		coordinator, fl_memdup0(held, sizeof(*held)));
 }
 
 static void on_report(struct coordinator *coordinator, struct connection *from, uint64_t request_id,
