@@ -337,7 +337,7 @@ void guard_change_result(struct guard *guard, const struct coordinator *coordina
 		assert_memory_equal(unit->body.content, change->content.data, change->content.len);
 	}
 	/* Who is told that it is nowhere is told why. */
-	if (unit_is_active(unit) && !unit->body.rules.global && unit->placed == NULL)
+	if (unit_is_active(unit) && !result->unit->global && result->unit->n_placements == 0)
 		assert_true(result->unit->waiting[0] != '\0');
 }
 

@@ -152,6 +152,8 @@ static void pump(struct connection *connection, int way)
 			FL_LIST_ENTRY(connection->packets[way].next, struct packet, link);
 		uint64_t wait_ms = asleep_ms(link->world, to);
 
+		if (wait_ms > STALLED_LOOK_MS)
+			wait_ms = STALLED_LOOK_MS; /* it may be woken before */
 		if (link->cut[way] && wait_ms == 0)
 			wait_ms = world_between(link->world, 1, STALLED_LOOK_MS);
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one freed is in no list any more */
