@@ -31,6 +31,8 @@
 #define LIMIT_WARNINGS      100U
 #define LIMIT_METADATA      64U /* pairs of a machine */
 #define LIMIT_CAPABILITIES  64U
+#define LIMIT_MOVES         1000U /* moves of a plan */
+#define LIMIT_EVENTS        1000U /* events in a reply */
 #define LIMIT_STATES        1000U /* unit states in a report */
 #define LIMIT_ASSIGNMENTS   1000U /* assignments in a reply */
 #define LIMIT_CALLS         32U /* calls under way on a machine */
