@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "unitfiles/glob.h"
 #include "unitfiles/name.h"
+#include "unitfiles/rules_flota.h"
 #include "unitfiles/specifier.h"
 
 #define BLANKS " \t"
@@ -30,14 +31,6 @@ static const struct {
 		UNIT_FLEET_LEGACY_KEYS(X)
 #undef X
 };
-
-static const char *const flota_names[] = {
-#define X(constant, name, type, otherwise, since, doc) [constant] = name,
-	UNIT_FLOTA_KEYS(X)
-#undef X
-};
-
-static const char *const losses[] = {[UNIT_LOSS_MOVE] = "move", [UNIT_LOSS_WAIT] = "wait"};
 
 /* The combinations that fleet rejected, in its words; it called MachineOf= "Peers". */
 static const struct {
@@ -62,7 +55,6 @@ struct reader {
 	unsigned
 		lines[FL_COUNT(fleet_names)]; /* of the last value of each key that has an effect */
 	size_t counts[FL_COUNT(fleet_names)];
-	unsigned loss_line; /* of OnMachineLoss= */
 };
 
 static enum fl_code add_once(struct fl_strv *list, const char *text)
@@ -109,30 +101,6 @@ static enum fl_code read_machine_of(struct reader *r, const char *value, unsigne
 	return add_once(&r->rules.machine_of, value);
 }
 
-static enum fl_code add_metadata(struct unit_rules *rules, const char *key, const char *value)
-{
-	struct unit_metadata_rule *rule;
-	size_t i = 0;
-
-	while (i < rules->n_metadata && strcmp(rules->metadata[i].key, key) < 0)
-		i++;
-	if (i == rules->n_metadata || strcmp(rules->metadata[i].key, key) != 0) {
-		char *copy;
-
-		rule = reallocarray(rules->metadata, rules->n_metadata + 1, sizeof(*rule));
-		if (rule == NULL)
-			return FL_E_NO_MEMORY;
-		rules->metadata = rule;
-		copy = fl_strdup(key);
-		if (copy == NULL)
-			return FL_E_NO_MEMORY;
-		memmove(&rule[i + 1], &rule[i], (rules->n_metadata - i) * sizeof(*rule));
-		rule[i] = (struct unit_metadata_rule){.key = copy};
-		rules->n_metadata++;
-	}
-	return add_once(&rules->metadata[i].values, value);
-}
-
 static enum fl_code read_metadata(struct reader *r, char *value, unsigned line)
 {
 	char *equals = strchr(value, '=');
@@ -146,7 +114,7 @@ static enum fl_code read_metadata(struct reader *r, char *value, unsigned line)
 		return FL_OK;
 	}
 	*equals = '\0';
-	return add_metadata(&r->rules, value, equals + 1);
+	return unit_metadata_rules_add(&r->rules.metadata, &r->rules.n_metadata, value, equals + 1);
 }
 
 static enum fl_code read_glob(
@@ -289,42 +257,6 @@ static enum fl_code read_fleet_entry(struct reader *r, const struct unit_entry *
 	return FL_OK;
 }
 
-static void read_loss(struct reader *r, const struct unit_entry *entry)
-{
-	r->loss_line = entry->line;
-	r->rules.on_machine_loss = UNIT_LOSS_MOVE;
-	for (size_t i = 0; i < FL_COUNT(losses); i++) {
-		if (strcmp(entry->value, losses[i]) != 0)
-			continue;
-		r->rules.on_machine_loss = (enum unit_on_machine_loss)i;
-		return;
-	}
-	if (*entry->value == '\0')
-		r->loss_line = 0;
-	else
-		unit_reporter_error(&r->reporter, FL_E_INVALID, entry->line,
-			"OnMachineLoss=%s is not known; write move or wait", entry->value);
-}
-
-static void read_flota_entry(struct reader *r, const struct unit_entry *entry)
-{
-	enum unit_flota_key key = 0;
-	const char *near;
-
-	while (key < FL_COUNT(flota_names) && strcmp(entry->key, flota_names[key]) != 0)
-		key++;
-	switch (key) {
-	case UNIT_ON_MACHINE_LOSS:
-		read_loss(r, entry);
-		return;
-	}
-	near = unit_suggest(entry->key, flota_names, FL_COUNT(flota_names));
-	unit_reporter_error(&r->reporter, FL_E_INVALID, entry->line,
-		"[X-Flota] has no key \"%s\"%s%s%s", entry->key,
-		near != NULL ? "; did you mean " : "", near != NULL ? near : "",
-		near != NULL ? "=?" : "; docs/UNIT-FILES.md lists them");
-}
-
 /* A section that begins with X- is nobody's to complain about, so a slip in its name would leave
  * the unit without its rules. */
 static void check_section_names(struct reader *r)
@@ -394,11 +326,6 @@ static void check_combinations(struct reader *r)
 				"%s; remove one of them (the other is in line %u)",
 				rejected[i].text, a > b ? b : a);
 	}
-	if (r->loss_line > 0 && (rules->global || rules->machine_id != NULL))
-		unit_reporter_error(&r->reporter, FL_E_INVALID, r->loss_line,
-			"OnMachineLoss= has no meaning with %s=: such a unit is never moved; "
-			"remove one of them",
-			rules->global ? "Global" : "MachineID");
 }
 
 enum fl_code unit_rules_read(const struct unit_file *file, const char *name, enum unit_flags flags,
@@ -430,9 +357,9 @@ enum fl_code unit_rules_read(const struct unit_file *file, const char *name, enu
 			break;
 		if (strcmp(entry->section, "X-Fleet") == 0)
 			code = read_fleet_entry(&r, entry);
-		else if (strcmp(entry->section, "X-Flota") == 0)
-			read_flota_entry(&r, entry);
 	}
+	if (code == FL_OK)
+		code = unit_rules_read_flota(file, r.name, &r.reporter, &r.rules);
 	check_section_names(&r);
 	check_combinations(&r);
 	if (code == FL_E_NO_MEMORY)
@@ -450,13 +377,12 @@ void unit_rules_fini(struct unit_rules *rules)
 {
 	free(rules->machine_id);
 	fl_strv_fini(&rules->machine_of);
-	for (size_t i = 0; i < rules->n_metadata; i++) {
-		free(rules->metadata[i].key);
-		fl_strv_fini(&rules->metadata[i].values);
-	}
-	free(rules->metadata);
+	unit_metadata_rules_fini(rules->metadata, rules->n_metadata);
 	fl_strv_fini(&rules->conflicts);
 	fl_strv_fini(&rules->replaces);
+	free(rules->spread);
+	unit_metadata_rules_fini(rules->prefer_metadata, rules->n_prefer_metadata);
+	fl_strv_fini(&rules->prefer_conflicts);
 	*rules = (struct unit_rules){0};
 }
 

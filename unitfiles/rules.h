@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "base/strv.h"
@@ -49,15 +50,53 @@ enum unit_fleet_key {
 };
 
 /* Every key of [X-Flota]: X(constant, name, type, default, since, what it does). The last one wins,
- * an empty value is the default again. */
+ * but for lists, and an empty value is the default again. */
 #define UNIT_FLOTA_KEYS(X) \
 	X(UNIT_ON_MACHINE_LOSS, "OnMachineLoss", "move or wait", "move", "0.1", \
-		"when its machine is lost the unit goes to another one at once, or waits for it")
+		"when its machine is lost the unit goes to another one at once, or waits for it") \
+	X(UNIT_EXCLUSIVE, "Exclusive", "yes or no", "no", "0.1", \
+		"never on two machines: it stops when its machine loses contact, and only then " \
+		"starts elsewhere") \
+	X(UNIT_MEMORY, "Memory", "size", "MemoryMax=", "0.1", \
+		"goes only where the machine has this much that no other unit claims") \
+	X(UNIT_CPUS, "CPUs", "number", "CPUQuota=", "0.1", "the same of CPUs; 0.5 is half of one") \
+	X(UNIT_PRIORITY, "Priority", "-1000 to 1000", "0", "0.1", \
+		"of units that wait for a place those with the highest get one first") \
+	X(UNIT_SPREAD, "Spread", "key or machine", "none", "0.1", \
+		"instances of a template go where the fewest of them are: by the machines' value " \
+		"of this metadata, or by machine") \
+	X(UNIT_PREFER_METADATA, "PreferMetadata", "list of key=value", "none", "0.1", \
+		"rather machines with these than others") \
+	X(UNIT_PREFER_CONFLICTS, "PreferConflicts", "list of globs", "none", "0.1", \
+		"rather machines without a unit whose name matches than others") \
+	X(UNIT_REPLICAS, "Replicas", "1 to 1000", "none", "0.1", \
+		"starting the template starts this many instances, 1 to N") \
+	X(UNIT_MAX_UNAVAILABLE, "MaxUnavailable", "number or percentage", "1", "0.1", \
+		"a changed file reaches this many replicas, or machines of a global unit, at a " \
+		"time") \
+	X(UNIT_MIN_HEALTHY_SEC, "MinHealthySec", "time", "5s", "0.1", \
+		"and the next when those have been active for so long; if one fails all return " \
+		"to the last good file")
 
 enum unit_flota_key {
 #define X(constant, name, type, otherwise, since, doc) constant,
 	UNIT_FLOTA_KEYS(X)
 #undef X
+};
+
+#define UNIT_CPUS_MAX           100000U
+#define UNIT_REPLICAS_MAX       1000U
+#define UNIT_PRIORITY_MAX       1000U
+#define UNIT_MIN_HEALTHY_MS_MAX (24U * 3600 * 1000)
+
+/* Spread=: not by metadata, each machine by itself. */
+#define UNIT_SPREAD_MACHINE "machine"
+
+/* What a unit claims of its machine. */
+struct unit_claims {
+	uint64_t memory_bytes;
+	uint32_t memory_permyriad; /* and this much of all that the machine has: MemoryMax=20% */
+	uint32_t cpu_milli; /* thousandths of a CPU */
 };
 
 struct unit_metadata_rule {
@@ -79,6 +118,17 @@ struct unit_rules {
 	struct fl_strv replaces;
 	bool global;
 	enum unit_on_machine_loss on_machine_loss;
+	bool exclusive;
+	struct unit_claims claims;
+	int priority;
+	char *spread; /* a key of metadata, UNIT_SPREAD_MACHINE, or NULL */
+	struct unit_metadata_rule *prefer_metadata; /* as metadata */
+	size_t n_prefer_metadata;
+	struct fl_strv prefer_conflicts; /* globs */
+	uint32_t replicas; /* of a template, in its instances' files too; 0: none */
+	uint32_t max_unavailable, max_unavailable_percent; /* one of them, or neither: 0 */
+	uint64_t min_healthy_ms;
+	bool has_min_healthy; /* else min_healthy_ms is 0 */
 };
 
 enum unit_flags {
