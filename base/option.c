@@ -243,6 +243,8 @@ enum fl_code fl_options_init(
 	for (size_t i = 0; i < table->n_options; i++) {
 		const struct fl_option *option = &table->options[i];
 
+		/* What a file says would be added to it, so that a dump would not read the same. */
+		fl_assert(option->initial == NULL || option->type != FL_OPTION_LIST);
 		if (option->initial != NULL)
 			FL_TRY(set_field(option, option->initial, config, err));
 	}

@@ -35,7 +35,7 @@ struct fl_option {
 	enum fl_option_type type;
 	unsigned flags;
 	uint64_t min, max; /* of numbers, durations (ms) and sizes; max 0 = no bound */
-	const char *initial; /* as it would be written; NULL = empty */
+	const char *initial; /* as it would be written; NULL = empty, which a list always is */
 	const char *value_name; /* "PATH", for --help */
 	const char *doc;
 	size_t offset; /* of the field, in the program's own configuration structure */

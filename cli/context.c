@@ -269,21 +269,22 @@ enum fl_code context_edit(const char *text, const char *section, const char *key
 	bool inside = false, found = false, written = false;
 
 	while (*text != '\0') {
-		size_t n = strcspn(text, "\n");
-		size_t whole = n + (text[n] == '\n');
+		size_t n = strcspn(text, "\n"), blanks = strspn(text, SPACE);
+		size_t whole = n + (text[n] == '\n'), len = n - blanks;
+		const char *line = text + blanks;
 
-		if (inside && text[0] == '[' && !written) {
+		if (inside && line[0] == '[' && !written) {
 			/* The section ends without the key; it goes above the empty lines there. */
 			while (out.len >= 2 && strcmp(out.data + out.len - 2, "\n\n") == 0)
 				out.data[--out.len] = '\0';
 			fl_buf_printf(&out, "%s=%s\n\n", key, value);
 			written = true;
 		}
-		if (text[0] == '[') {
-			inside = is_header(text, n, section);
+		if (line[0] == '[') {
+			inside = is_header(line, len, section);
 			found = found || inside;
 		}
-		if (inside && assigns(text, n, key)) {
+		if (inside && assigns(line, len, key)) {
 			/* The last one would win: one is left, at the first one's place. */
 			if (!written)
 				fl_buf_printf(&out, "%s=%s\n", key, value);

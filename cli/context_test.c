@@ -150,6 +150,8 @@ static void test_edit(void **state)
 	expect_edit("[A]\nL=1\n\n[B]\nK=b\n", "A", "[A]\nL=1\nK=new\n\n[B]\nK=b\n");
 	expect_edit("[A]\nK=a\n\n[B]\nL=1", "B", "[A]\nK=a\n\n[B]\nL=1\nK=new\n");
 	expect_edit("[B]\nK=b\n", "A", "[B]\nK=b\n\n[A]\nK=new\n");
+	expect_edit("[A]\nL=1\n  [B]\n\tK=b\n", "A", "[A]\nL=1\nK=new\n\n  [B]\n\tK=b\n");
+	expect_edit("\t[A]\r\n K = old\r\n", "A", "\t[A]\r\nK=new\n");
 	expect_edit("[A]\nKK=1\n#K=2\n", "A", "[A]\nKK=1\n#K=2\nK=new\n");
 }
 
