@@ -84,6 +84,11 @@ enum unit_flota_key {
 #undef X
 };
 
+/* Of an exclusive unit whose machine's lease has ended: how long it may take to stop before it is
+ * killed. TimeoutStopSec= where the file has it, but never more than this. */
+#define UNIT_STOP_MS_DEFAULT 10000U
+#define UNIT_STOP_MS_MAX     90000U
+
 #define UNIT_CPUS_MAX           100000U
 #define UNIT_REPLICAS_MAX       1000U
 #define UNIT_PRIORITY_MAX       1000U
@@ -119,6 +124,7 @@ struct unit_rules {
 	bool global;
 	enum unit_on_machine_loss on_machine_loss;
 	bool exclusive;
+	uint32_t stop_ms; /* of an exclusive unit, see UNIT_STOP_MS_MAX; else 0 */
 	struct unit_claims claims;
 	int priority;
 	char *spread; /* a key of metadata, UNIT_SPREAD_MACHINE, or NULL */

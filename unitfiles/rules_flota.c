@@ -321,6 +321,31 @@ static void check_combinations(struct reader *r)
 	}
 }
 
+/* ---- Exclusive= -------------------------------------------------------------------------- */
+
+/* systemd.service(5), .socket, .mount and .swap; no time, or none that ends, is the longest. */
+static uint32_t stop_ms(const struct unit_file *file)
+{
+	static const char *const sections[] = {"Service", "Socket", "Mount", "Swap"};
+	static const char *const keys[] = {"TimeoutStopSec", "TimeoutSec"};
+	const struct unit_entry *last = NULL;
+	uint64_t ms;
+
+	for (size_t i = 0; i < FL_COUNT(sections) * FL_COUNT(keys); i++) {
+		const struct unit_entry *entry = unit_file_last(
+			file, sections[i / FL_COUNT(keys)], keys[i % FL_COUNT(keys)]);
+
+		if (entry != NULL && (last == NULL || entry->line > last->line))
+			last = entry;
+	}
+	if (last == NULL || *last->value == '\0')
+		return UNIT_STOP_MS_DEFAULT;
+	if (fl_parse_duration_ms(last->value, &ms, NULL) != FL_OK || ms == 0 ||
+		ms > UNIT_STOP_MS_MAX)
+		return UNIT_STOP_MS_MAX;
+	return (uint32_t)ms;
+}
+
 /* ---- Claims ------------------------------------------------------------------------------ */
 
 /* The limit that the host will set is what a unit may use (systemd.resource-control(5)). */
@@ -385,6 +410,8 @@ enum fl_code unit_rules_read_flota(const struct unit_file *file, const char *nam
 		claim_memory_max(&r, file);
 	if (r.lines[UNIT_CPUS] == 0)
 		claim_cpu_quota(&r, file);
+	if (rules->exclusive)
+		rules->stop_ms = stop_ms(file);
 	check_combinations(&r);
 	return FL_OK;
 }

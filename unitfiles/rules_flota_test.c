@@ -36,7 +36,9 @@ static void describe(const struct unit_rules *rules, struct fl_buf *buf)
 	fl_buf_clear(buf);
 	fl_buf_text(buf, "");
 	if (rules->exclusive)
-		fl_buf_text(buf, "exclusive ");
+		fl_buf_printf(buf, "exclusive stop=%" PRIu32 " ", rules->stop_ms);
+	else
+		assert_int_equal(rules->stop_ms, 0);
 	say_number(buf, "memory", rules->claims.memory_bytes);
 	say_number(buf, "permyriad", rules->claims.memory_permyriad);
 	say_number(buf, "milli", rules->claims.cpu_milli);
@@ -65,7 +67,16 @@ static void test_accepted(void **state)
 	static const struct {
 		const char *text, *rules;
 	} rows[] = {
-		{FLOTA "Exclusive=yes\n", "exclusive "},
+		{FLOTA "Exclusive=yes\n", "exclusive stop=10000 "},
+		{FLOTA "Exclusive=yes\n" SERVICE "TimeoutStopSec=2\n", "exclusive stop=2000 "},
+		{FLOTA "Exclusive=yes\n" SERVICE "TimeoutStopSec=2\nTimeoutSec=1min\n",
+			"exclusive stop=60000 "},
+		{FLOTA "Exclusive=yes\n" SERVICE "TimeoutSec=2\nTimeoutStopSec=\n",
+			"exclusive stop=10000 "},
+		{FLOTA "Exclusive=yes\n" SERVICE "TimeoutStopSec=infinity\n",
+			"exclusive stop=90000 "},
+		{FLOTA "Exclusive=yes\n" SERVICE "TimeoutStopSec=0\n", "exclusive stop=90000 "},
+		{FLOTA "Exclusive=yes\n[Mount]\nTimeoutSec=300ms\n", "exclusive stop=300 "},
 		{FLOTA "Exclusive=yes\nExclusive=\n", ""},
 		{FLOTA "Memory=512M\n", "memory=536870912 "},
 		{FLOTA "Memory=1\nMemory=2\n", "memory=2 "},
