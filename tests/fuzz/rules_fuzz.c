@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 			abort(); \
 	} while (0)
 
-/* The legacy names of fleet's keys included. */
+/* The legacy names of fleet's keys included, and the keys of systemd that say what a unit claims. */
 static const struct {
 	const char *section, *key;
 } keys[] = {
@@ -31,6 +31,8 @@ static const struct {
 #define X(constant, name, ...) {"X-Flota", name},
 		UNIT_FLOTA_KEYS(X)
 #undef X
+			{"Service", "MemoryMax"},
+	{"Service", "CPUQuota"},
 };
 
 static const char *const names[] = {"web.service", "web@.service", "web@1.service",
@@ -43,18 +45,32 @@ static void check_values(const struct fl_strv *values)
 		CHECK(strlen(values->items[i]) <= UNIT_RULES_VALUE_MAX);
 }
 
+static void check_metadata(const struct unit_metadata_rule *rules, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		CHECK(*rules[i].key != '\0' && rules[i].values.n > 0);
+		CHECK(i == 0 || strcmp(rules[i - 1].key, rules[i].key) < 0);
+		check_values(&rules[i].values);
+	}
+}
+
 static void check_bounds(const struct unit_rules *rules)
 {
 	check_values(&rules->machine_of);
 	check_values(&rules->conflicts);
 	check_values(&rules->replaces);
-	for (size_t i = 0; i < rules->n_metadata; i++) {
-		const struct unit_metadata_rule *rule = &rules->metadata[i];
-
-		CHECK(*rule->key != '\0' && rule->values.n > 0);
-		CHECK(i == 0 || strcmp(rule[-1].key, rule->key) < 0);
-		check_values(&rule->values);
-	}
+	check_values(&rules->prefer_conflicts);
+	check_metadata(rules->metadata, rules->n_metadata);
+	check_metadata(rules->prefer_metadata, rules->n_prefer_metadata);
+	CHECK(rules->spread == NULL || *rules->spread != '\0');
+	CHECK(rules->priority >= -(int)UNIT_PRIORITY_MAX);
+	CHECK(rules->priority <= (int)UNIT_PRIORITY_MAX);
+	CHECK(rules->replicas <= UNIT_REPLICAS_MAX);
+	CHECK(rules->max_unavailable == 0 || rules->max_unavailable_percent == 0);
+	CHECK(rules->max_unavailable_percent <= 100);
+	CHECK(rules->min_healthy_ms <= UNIT_MIN_HEALTHY_MS_MAX);
+	CHECK(rules->has_min_healthy || rules->min_healthy_ms == 0);
+	CHECK(rules->claims.memory_bytes == 0 || rules->claims.memory_permyriad == 0);
 }
 
 static const char *no_metadata(void *userdata, const char *key)
