@@ -110,7 +110,7 @@ static void strip(Pb__ChangeResult *result)
 }
 
 static enum fl_code change_all(
-	struct exchange *exchange, struct members *results, struct fl_error *err)
+	struct exchange *exchange, const char *by, struct members *results, struct fl_error *err)
 {
 	const Pb__ChangeRequest *request = exchange->message->change_request;
 	size_t max_refusals = REFUSALS_MAX / (request->n_changes + 1);
@@ -121,6 +121,7 @@ static enum fl_code change_all(
 		struct core_event event = {.kind = CORE_CHANGE,
 			.change = {.change = request->changes[i],
 				.tenant = TENANT,
+				.by = by,
 				.received_us = transport_request_received_us(exchange->request),
 				.max_refusals =
 					max_refusals > REFUSALS_MIN ? max_refusals : REFUSALS_MIN}};
@@ -148,7 +149,7 @@ static void change(struct exchange *exchange)
 	identity_describe(exchange_identity(exchange), who, sizeof(who));
 	fl_log(FL_INFO, "units.change", "by=%s changes=%zu", who,
 		exchange->message->change_request->n_changes);
-	if (change_all(exchange, &results, &err) != FL_OK) {
+	if (change_all(exchange, who, &results, &err) != FL_OK) {
 		exchange_fail(exchange, &err);
 		return;
 	}

@@ -168,6 +168,16 @@ static void asked(struct plan *plan)
 	mark_unit_changed(plan->core, unit);
 }
 
+/* To those who follow what happens; @what is nullable. */
+static void tell(const struct plan *plan, const char *kind, const char *what)
+{
+	const char *by = plan->request->by;
+
+	event_addf(plan->core, kind, plan->unit, NULL, "%s%s%s%s", what != NULL ? what : "",
+		what != NULL && by != NULL ? ", " : "", by != NULL ? "by " : "",
+		by != NULL ? by : "");
+}
+
 static void touch_placements(struct core *core, struct unit *unit)
 {
 	struct placement *placement;
@@ -207,11 +217,14 @@ static void do_body(struct plan *plan, bool is_new)
 		unit_body_set(core, unit, &plan->body);
 		mark_unit_write(core, unit);
 		mark_unit_changed(core, unit);
-		if (is_new)
+		if (is_new) {
 			asked(plan);
+			tell(plan, "unit.submitted", NULL);
+		}
 		return;
 	}
 	asked(plan);
+	tell(plan, "unit.changed", NULL);
 	changes_kind = unit_is_active(unit) && was_global != plan->body.rules.global;
 	if (changes_kind) {
 		settle_unplace(core, unit, "it became, or is no longer, a global unit");
@@ -255,12 +268,14 @@ static void do_set(struct plan *plan)
 	if (before == desired) {
 		if (desired == PB__DESIRED_STATE__LAUNCHED && needs_start(unit)) {
 			asked(plan);
+			tell(plan, "unit.desired", "launched again");
 			unit->start_generation = unit->change_revision;
 			touch_placements(core, unit);
 		}
 		return;
 	}
 	asked(plan);
+	tell(plan, "unit.desired", desired_name(desired));
 	if (desired == PB__DESIRED_STATE__INACTIVE) {
 		settle_unplace(core, unit, NULL);
 		settle_deactivate(core, unit);
@@ -283,6 +298,7 @@ static void do_destroy(struct plan *plan)
 	settle_deactivate(core, unit);
 	mark_unit_write(core, unit);
 	mark_unit_changed(core, unit);
+	tell(plan, "unit.destroyed", NULL);
 	unit_forget(core, unit);
 	unit_wake_followers(core, unit);
 	plan->unit = NULL;
@@ -331,6 +347,7 @@ static enum fl_code restart(struct plan *plan, struct fl_error *err)
 			"Unable to restart unit %s in state %s; start it instead", unit->name,
 			desired_name(unit->desired));
 	asked(plan);
+	tell(plan, "unit.restart", NULL);
 	unit->restart_generation = unit->change_revision;
 	touch_placements(plan->core, unit);
 	return FL_OK;

@@ -36,6 +36,7 @@ enum fl_code core_new(
 	fl_list_init(&core->globals_of);
 	fl_list_init(&core->overflows);
 	fl_list_init(&core->reap);
+	events_init(core);
 	core->lease_ms = config->lease_ms != 0 ? config->lease_ms : CORE_LEASE_MS_DEFAULT;
 	core->store_id = fl_strdup(config->store_id);
 	core->fleet = fl_strdup(config->fleet);
@@ -51,6 +52,7 @@ void core_free(struct core *core)
 		return;
 	units_free(core);
 	machines_free(core);
+	events_fini(core);
 	free(core->store_id);
 	free(core->fleet);
 	free(core);
@@ -208,6 +210,7 @@ enum fl_code core_loaded(
 	core->step = 1;
 	core->revision = core->reserved = core->stored_revision;
 	core_next_revision(core);
+	events_begin(core);
 	RB_FOREACH (machine, machine_tree, &core->machines)
 		machine->deltas_from = core->revision;
 	RB_FOREACH (unit, unit_tree, &core->units)

@@ -58,6 +58,7 @@ FL_DEFINE_CLEANUP(struct core *, core_free)
 struct core_change {
 	const Pb__Change *change; /* borrowed for the call */
 	const char *tenant; /* who will own a unit that this makes */
+	const char *by; /* who asks, for people; nullable */
 	uint64_t received_us; /* when the request arrived, boot clock: for reaction_us */
 	size_t max_refusals; /* in the answer; the rest is counted in a last one without ID */
 };
@@ -120,6 +121,7 @@ struct core_effects {
 	uint32_t n_notes;
 	uint32_t n_notes_lost; /* above CORE_NOTES_MAX, or for want of memory */
 	bool write_meta;
+	bool events; /* there are new ones: wake who follows them */
 };
 
 #define CORE_NOTES_MAX 1000U
@@ -207,6 +209,12 @@ enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t 
  * checks as the placement's own. FL_E_NOT_FOUND. */
 enum fl_code core_why(const struct core *core, const char *name, uint64_t now_ms,
 	size_t max_machines, Pb__WhyReply **ret_reply, struct fl_error *err) FL_MUST_CHECK;
+
+/* The events that are asked for, oldest first, as many as a reply may hold; none where nothing new
+ * has happened. The newest 10,000 are known, since this core began. time_us is of the core's clock.
+ * FL_E_SYNTAX for a name that is no pattern. */
+enum fl_code core_events(const struct core *core, const Pb__EventsRequest *request,
+	Pb__EventsReply **ret_reply, struct fl_error *err) FL_MUST_CHECK;
 
 /* Where a call about the unit (status, journal) goes: the machine ID of its placement, or of the
  * one on @machine_id (its beginning is enough, "" = the only one). Borrowed until the next

@@ -3,6 +3,7 @@
  *
  *	core.c      the step: one event in, then settle() until nothing is left to decide
  *	effects.c   what a step leaves behind for the daemon; records of the store
+ *	events.c    what happened, for people who follow it
  *	units.c     units, their files, who follows whom (MachineOf=)
  *	change.c    what people ask for: submit, set, restart, destroy
  *	machines.c  machines, their metadata, pools by load
@@ -163,6 +164,7 @@ struct unit {
 
 	struct fl_list waiting; /* of core->fresh or core->waiting: active, and not placed */
 	unsigned refused_for; /* bits 1 << enum refusal, of all machines */
+	bool waiting_told; /* that no machine takes it was an event */
 	uint64_t replaced_in_step;
 	struct fl_list recheck; /* of core->rechecks */
 
@@ -195,6 +197,9 @@ struct placement {
 	uint64_t epoch;
 	uint64_t revision; /* of its last change: the agent's cursor */
 	bool removed; /* a tombstone: the agent must let go of it */
+	bool is_old; /* from before this core began: its first state is no news */
+	uint32_t n_told; /* events of its state, in the minute from @told_ms */
+	uint64_t told_ms;
 	struct placement_state state;
 };
 
@@ -238,6 +243,11 @@ struct core {
 	struct fl_list globals_of; /* or on these */
 	struct fl_list overflows; /* machines with too many tombstones */
 	struct fl_list reap; /* destroyed units, to be freed when nobody holds them */
+
+	struct fl_list events; /* the newest ones, oldest first */
+	uint32_t n_events;
+	size_t events_bytes;
+	uint64_t events_forgotten; /* events up to this index may be missing */
 };
 
 int unit_compare(const struct unit *a, const struct unit *b);
@@ -272,6 +282,24 @@ void mark_unit_changed(struct core *core, struct unit *unit);
 void mark_machine_changed(struct core *core, struct machine *machine);
 void core_note(struct core *core, enum fl_level level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* ---- events.c ---------------------------------------------------------------------------- */
+
+void events_init(struct core *core);
+/* The core has loaded: whatever was before is not known. */
+void events_begin(struct core *core);
+void events_fini(struct core *core);
+
+/*
+ * Something happened that a person would want to hear of: `flotactl events` shows it. @kind is
+ * static, "unit.placed"; docs/EVENTS.md lists them all. @unit and @machine are nullable, @text is a
+ * few words more, or "". Cannot fail: what finds no memory counts as lost.
+ */
+void event_add(struct core *core, const char *kind, const struct unit *unit,
+	const struct machine *machine, const char *text);
+void event_addf(struct core *core, const char *kind, const struct unit *unit,
+	const struct machine *machine, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
 
 /* ---- units.c ----------------------------------------------------------------------------- */
 

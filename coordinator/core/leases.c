@@ -57,6 +57,9 @@ void machine_heard(struct core *core, struct machine *machine)
 	}
 	core_note(core, FL_INFO, "machine.up", "machine=%s address=%s silent_ms=%" PRIu64,
 		machine->id, machine->info.message->address, core->now_ms - machine->last_heard_ms);
+	if (was_lost)
+		event_addf(core, "machine.up", NULL, machine, "after %" PRIu64 " s",
+			(core->now_ms - machine->last_heard_ms) / 1000);
 	lease_begin(core, machine);
 	fl_list_remove(&machine->suspect);
 	fl_fsm_move(&machine->fsm, MACHINE_UP, "heard of");
@@ -126,6 +129,8 @@ static void machine_lose(struct core *core, struct machine *machine)
 		"machine=%s address=%s silent_ms=%" PRIu64 " units=%" PRIu32, machine->id,
 		machine->info.message->address, core->now_ms - machine->last_heard_ms,
 		machine->n_units);
+	event_addf(core, "machine.lost", NULL, machine, "not heard of for %" PRIu64 " s, %u units",
+		(core->now_ms - machine->last_heard_ms) / 1000, machine->n_units);
 	if (machine_is_up(machine))
 		machine_pools_leave(machine);
 	fl_fsm_move(&machine->fsm, MACHINE_LOST, "its lease ended");
@@ -136,6 +141,24 @@ static void machine_lose(struct core *core, struct machine *machine)
 	 * long: its silence says nothing about the coordinator. */
 	if (machine->heard || has_units_to_move(machine))
 		fl_list_append(&core->suspects, &machine->suspect);
+}
+
+static void set_holding(struct core *core, bool hold)
+{
+	if (hold == core->holding)
+		return;
+	core->holding = hold;
+	if (hold) {
+		core_note(core, FL_ERROR, "fleet.hold",
+			"lost=%zu of=%zu why=most machines look lost: nothing is moved",
+			core->n_look_lost, core->n_in_question);
+		event_addf(core, "fleet.hold", NULL, NULL,
+			"%zu of %zu machines look lost: nothing is moved", core->n_look_lost,
+			core->n_in_question);
+	} else {
+		core_note(core, FL_NOTICE, "fleet.hold_over", "%s", "why=units may move again");
+		event_add(core, "fleet.hold_over", NULL, NULL, "units may move again");
+	}
 }
 
 static void give_verdict(struct core *core)
@@ -155,11 +178,7 @@ static void give_verdict(struct core *core)
 	core->n_look_lost = n_suspects + n_silent;
 	core->n_in_question = n_suspects + core->n_leases;
 	hold = core->n_look_lost * 100 > core->n_in_question * HOLD_ABOVE_PERCENT;
-	if (hold && !core->holding)
-		core_note(core, FL_ERROR, "fleet.hold",
-			"lost=%zu of=%zu why=most machines look lost: nothing is moved",
-			core->n_look_lost, core->n_in_question);
-	core->holding = hold;
+	set_holding(core, hold);
 	core->next_verdict_ms = core->now_ms + verdict_interval_ms(core);
 	if (hold)
 		return;
@@ -180,7 +199,7 @@ void leases_check(struct core *core)
 		ended = true;
 	}
 	if (fl_list_empty(&core->suspects))
-		core->holding = false;
+		set_holding(core, false);
 	else if (ended || core->now_ms >= core->next_verdict_ms)
 		give_verdict(core);
 }
@@ -199,6 +218,15 @@ uint64_t leases_next_deadline(const struct core *core)
 
 /* ---- A machine asks for its assignment --------------------------------------------------- */
 
+static void tell_changed(
+	struct core *core, const struct machine *machine, const Pb__MachineInfo *now)
+{
+	bool rebooted = strcmp(machine->info.message->boot_id, now->boot_id) != 0;
+
+	event_addf(core, rebooted ? "machine.rebooted" : "machine.changed", NULL, machine,
+		"%s, %s, flota-agent %s", now->hostname, now->address, now->agent_version);
+}
+
 static enum fl_code take_info(struct core *core, const struct core_sync *sync,
 	struct machine **machine, struct fl_error *err)
 {
@@ -216,9 +244,13 @@ static enum fl_code take_info(struct core *core, const struct core_sync *sync,
 		core_note(core, FL_INFO, "machine.new", "machine=%s address=%s hostname=%s",
 			sync->machine_id, (*machine)->info.message->address,
 			(*machine)->info.message->hostname);
+		event_addf(core, "machine.joined", NULL, *machine, "%s, %s",
+			(*machine)->info.message->hostname, (*machine)->info.message->address);
 		core_next_revision(core);
 	} else {
 		changed = !machine_info_equal(&info, &(*machine)->info);
+		if (changed)
+			tell_changed(core, *machine, info.message);
 		machine_info_set(core, *machine, &info);
 	}
 	if (!changed)

@@ -99,6 +99,8 @@ bool placement_make(struct core *core, struct unit *unit, struct machine *machin
 		RB_INSERT(placement_tree, &machine->placements, placement);
 	}
 	placement->epoch = epoch;
+	placement->is_old = !core->loaded;
+	placement->n_told = 0;
 	if (!unit->body.rules.global)
 		unit->placed = placement;
 	placement_index(placement);

@@ -38,13 +38,50 @@ static bool number_set(uint64_t *number, uint64_t value)
 	return changed;
 }
 
+/* A service that ends again and again must not push all else out of what is known. */
+#define TOLD_MS  60000U
+#define TOLD_MAX 10U
+
+static bool may_tell(const struct core *core, struct placement *placement)
+{
+	if (core->now_ms - placement->told_ms >= TOLD_MS)
+		placement->n_told = 0;
+	if (placement->n_told == 0)
+		placement->told_ms = core->now_ms;
+	return ++placement->n_told <= TOLD_MAX || strcmp(placement->state.active, "failed") == 0;
+}
+
+/* States that units pass through on their way are no news, but for a service that has ended and that
+ * systemd starts again. */
+static void tell_state(struct core *core, struct placement *placement)
+{
+	static const char *const kinds[][2] = {{"active", "unit.active"},
+		{"inactive", "unit.inactive"}, {"failed", "unit.failed"}};
+	const struct placement_state *state = &placement->state;
+	const char *error = state->error != NULL ? state->error : "";
+	const char *colon = *error != '\0' ? ": " : "";
+	const char *kind = strcmp(state->sub, "auto-restart") == 0 ? "unit.restarting" : NULL;
+
+	for (size_t i = 0; i < FL_COUNT(kinds); i++)
+		if (strcmp(state->active, kinds[i][0]) == 0)
+			kind = kinds[i][1];
+	if (kind == NULL && *error != '\0')
+		kind = "unit.error";
+	if (kind != NULL && may_tell(core, placement))
+		event_addf(core, kind, placement->unit, placement->machine, "%s%s%s%s", state->sub,
+			colon, error,
+			placement->n_told == TOLD_MAX
+				? "; what else it does in this minute is not told"
+				: "");
+}
+
 static void take_state(
 	struct core *core, struct machine *machine, const Pb__UnitState *from, uint64_t received_us)
 {
 	struct placement *placement = placement_find(machine, from->name);
 	struct placement_state *state;
 	struct unit *unit;
-	bool changed;
+	bool changed, news;
 
 	if (placement == NULL || placement->removed || placement->epoch != from->epoch)
 		return;
@@ -54,11 +91,15 @@ static void take_state(
 	changed = !state->known;
 	state->known = true;
 	changed |= WORD_SET(state->load, from->load);
-	changed |= WORD_SET(state->active, from->active);
-	changed |= WORD_SET(state->sub, from->sub);
+	news = WORD_SET(state->active, from->active);
+	if (WORD_SET(state->sub, from->sub)) {
+		news |= strcmp(state->sub, "auto-restart") == 0;
+		changed = true;
+	}
 	changed |= WORD_SET(state->hash, from->hash);
 	changed |= WORD_SET(state->result, from->result);
-	changed |= error_set(&state->error, from->error);
+	news |= error_set(&state->error, from->error);
+	changed |= news;
 	changed |= number_set(&state->done_revision, from->done_revision);
 	changed |= number_set(&state->job_us, from->job_us);
 	changed |= number_set(&state->since_us, from->since_us);
@@ -71,6 +112,9 @@ static void take_state(
 	}
 	if (changed)
 		mark_unit_changed(core, unit);
+	if (news && (!placement->is_old || strcmp(state->active, "failed") == 0))
+		tell_state(core, placement);
+	placement->is_old = false;
 }
 
 /* What a complete report did not mention is not known any more. */

@@ -61,11 +61,20 @@ void settle_activate(struct core *core, struct unit *unit)
 void settle_deactivate(struct core *core, struct unit *unit)
 {
 	leave_list(core, unit);
+	unit->waiting_told = false;
 	fl_list_remove(&unit->recheck);
 	if (RB_FIND(global_tree, &core->globals, unit) == unit) {
 		RB_REMOVE(global_tree, &core->globals, unit);
 		settle_globals(core, NULL); /* others may have conflicted with it */
 	}
+}
+
+static void displaced(
+	struct core *core, const struct unit *unit, const struct machine *machine, const char *why)
+{
+	core_note(core, FL_INFO, "unit.displaced", "unit=%s machine=%s why=%s", unit->name,
+		machine->id, why);
+	event_add(core, "unit.displaced", unit, machine, why);
 }
 
 void settle_unplace(struct core *core, struct unit *unit, const char *why)
@@ -76,8 +85,7 @@ void settle_unplace(struct core *core, struct unit *unit, const char *why)
 		if (placement->removed)
 			continue;
 		if (why != NULL)
-			core_note(core, FL_INFO, "unit.displaced", "unit=%s machine=%s why=%s",
-				unit->name, placement->machine->id, why);
+			displaced(core, unit, placement->machine, why);
 		placement_remove(core, placement);
 	}
 	mark_unit_write(core, unit);
@@ -149,15 +157,15 @@ static void decide_globals_of(struct core *core, struct machine *machine)
 		if (there == wanted)
 			continue;
 		if (!wanted) {
-			core_note(core, FL_INFO, "unit.displaced",
-				"unit=%s machine=%s why=its rules are not met there any more",
-				unit->name, machine->id);
+			displaced(core, unit, machine, "its rules are not met there any more");
 			placement_remove(core, placement);
 		} else if (!placement_make(core, unit, machine, unit->epoch)) {
 			retry_later(core);
-		} else if (core->loaded && (unit->body.rules.conflicts.n > 0 ||
-						   !fl_list_empty(&machine->conflictors))) {
-			settle_recheck_machine(core, machine);
+		} else if (core->loaded) {
+			event_add(core, "unit.placed", unit, machine, "");
+			if (unit->body.rules.conflicts.n > 0 ||
+				!fl_list_empty(&machine->conflictors))
+				settle_recheck_machine(core, machine);
 		}
 	}
 }
@@ -226,6 +234,8 @@ static void decide_place(struct core *core, struct unit *unit)
 				core_note(core, FL_INFO, "unit.placed",
 					"unit=%s machine=%s epoch=%" PRIu64, unit->name,
 					machine->id, epoch);
+			event_add(core, "unit.placed", unit, machine, "");
+			unit->waiting_told = false;
 			displace_replaced(core, unit, machine);
 			return;
 		}
@@ -235,6 +245,9 @@ static void decide_place(struct core *core, struct unit *unit)
 	add_refusals(core, unit, refused_for);
 	fl_list_append(&core->waiting, &unit->waiting);
 	mark_unit_changed(core, unit);
+	if (!unit->waiting_told)
+		event_add(core, "unit.waiting", unit, NULL, "no machine can take it now");
+	unit->waiting_told = true;
 }
 
 static void decide_helped(struct core *core)
