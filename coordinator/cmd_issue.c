@@ -131,6 +131,7 @@ static const char *file_name(const struct identity *identity)
 	case IDENTITY_NONE:
 	case IDENTITY_USER:
 	case IDENTITY_LOCAL:
+	case IDENTITY_JOINER:
 		break;
 	}
 	fl_assert_failed("parse_words knows no other", __FILE__, __LINE__, __func__);

@@ -172,7 +172,7 @@ static void note_trouble(struct nng_tls_engine_conn *conn)
 	pthread_mutex_lock(&endpoint->lock);
 	memcpy(endpoint->trouble, text, sizeof(text));
 	pthread_mutex_unlock(&endpoint->lock);
-	if (endpoint->role != TLS_SERVER || conn->done)
+	if (endpoint->role == TLS_CLIENT || conn->done)
 		return;
 	atomic_fetch_add_explicit(&endpoint->refused, 1, memory_order_relaxed);
 	bridge_stream_address(conn->stream, address, sizeof(address));
@@ -272,7 +272,7 @@ static int conn_handshake(struct nng_tls_engine_conn *conn)
 		return 0;
 	}
 	r = failure(conn, r);
-	if (r == NNG_EPEERAUTH && conn->endpoint->role == TLS_SERVER) {
+	if (r == NNG_EPEERAUTH && conn->endpoint->role != TLS_CLIENT) {
 		conn->lingering = true;
 		return linger(conn);
 	}

@@ -90,6 +90,9 @@ void identity_format(const struct identity *identity, char *text)
 	case IDENTITY_LOCAL:
 		memcpy(text, "local", sizeof("local"));
 		return;
+	case IDENTITY_JOINER:
+		snprintf(text, IDENTITY_URI_MAX, "joiner %s", name);
+		return;
 	case IDENTITY_COORDINATOR:
 		snprintf(text, IDENTITY_URI_MAX, SCHEME "%s/coordinator", fleet);
 		return;
@@ -114,6 +117,9 @@ void identity_describe(const struct identity *identity, char *text, size_t size)
 		return;
 	case IDENTITY_LOCAL:
 		snprintf(text, size, "root on the coordinator's machine");
+		return;
+	case IDENTITY_JOINER:
+		snprintf(text, size, "a machine that joins from %s", identity->name);
 		return;
 	case IDENTITY_COORDINATOR:
 		snprintf(text, size, "coordinator of %s", identity->fleet);

@@ -17,6 +17,7 @@ enum identity_kind {
 	IDENTITY_OPERATOR,
 	IDENTITY_USER, /* a tenant's */
 	IDENTITY_LOCAL, /* root on the coordinator's machine, by the local socket's credentials */
+	IDENTITY_JOINER, /* a machine without a certificate, at the door for those; its address as name */
 };
 
 #define IDENTITY_PART_MAX 128U

@@ -333,8 +333,12 @@ static bool identify(const struct transport_server *server, nng_pipe pipe, struc
 {
 	uint64_t uid;
 
-	if (tls_pipe_identity(pipe, ret))
+	if (tls_pipe_identity(pipe, ret)) {
+		/* All that sets one apart from another. */
+		if (ret->kind == IDENTITY_JOINER)
+			bridge_pipe_address(pipe, NNG_OPT_REMADDR, ret->name, sizeof(ret->name));
 		return true;
+	}
 	if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) != 0)
 		return false;
 	if (uid != 0) {
@@ -472,19 +476,20 @@ static int configure_tls(struct listener *listener)
 }
 
 static enum fl_code listen_at(struct transport_server *server, struct listener *listener,
-	const char *url, struct fl_error *err)
+	const char *url, enum tls_role role, struct fl_error *err)
 {
-	bool ipc = strncmp(url, "ipc://", 6) == 0;
+	bool ipc = role != TLS_DOOR && strncmp(url, "ipc://", 6) == 0;
 	int rv, port = 0;
 
 	if (!ipc) {
 		if (strncmp(url, "tls+tcp", 7) != 0)
 			return FL_FAIL(err, FL_E_INVALID,
-				"cannot listen on %s: not a tls+tcp:// or ipc:// URL", url);
+				"cannot listen on %s: not a tls+tcp://%s URL", url,
+				role == TLS_DOOR ? "" : " or ipc://");
 		if (server->credentials == NULL)
 			return FL_FAIL(err, FL_E_INVALID,
 				"cannot listen on %s: no certificate is configured", url);
-		FL_TRY(tls_endpoint_new(server->credentials, TLS_SERVER, &listener->endpoint, err));
+		FL_TRY(tls_endpoint_new(server->credentials, role, &listener->endpoint, err));
 	}
 	rv = nng_listener_create(&listener->nng, server->socket, url);
 	if (rv == 0)
@@ -501,20 +506,30 @@ static enum fl_code listen_at(struct transport_server *server, struct listener *
 	return FL_OK;
 }
 
-static enum fl_code server_start(struct transport_server *server,
-	const struct transport_server_config *config, struct fl_error *err)
+static unsigned count(const char *const *urls)
 {
 	unsigned n = 0;
 
-	while (config->urls[n] != NULL)
+	while (urls != NULL && urls[n] != NULL)
 		n++;
-	server->listeners = fl_new_array(n, sizeof(struct listener));
+	return n;
+}
+
+static enum fl_code server_start(struct transport_server *server,
+	const struct transport_server_config *config, struct fl_error *err)
+{
+	unsigned n = count(config->urls), n_doors = count(config->doors);
+
+	server->listeners = fl_new_array(n + n_doors, sizeof(struct listener));
 	if (server->listeners == NULL)
 		return FL_FAIL_NO_MEMORY(err);
-	server->n_listeners = n;
+	server->n_listeners = n + n_doors;
 	FL_TRY(open_socket(server, err));
 	for (unsigned i = 0; i < n; i++)
-		FL_TRY(listen_at(server, &server->listeners[i], config->urls[i], err));
+		FL_TRY(listen_at(server, &server->listeners[i], config->urls[i], TLS_SERVER, err));
+	for (unsigned i = 0; i < n_doors; i++)
+		FL_TRY(listen_at(
+			server, &server->listeners[n + i], config->doors[i], TLS_DOOR, err));
 	for (unsigned i = 0; i < RECEIVERS; i++)
 		receiver_start(&server->receivers[i]);
 	return FL_OK;

@@ -21,6 +21,9 @@ struct transport_peer;
 
 struct transport_server_config {
 	const char *const *urls; /* tls+tcp://HOST:PORT, ipc:///PATH; NULL-terminated */
+	/* tls+tcp:// too: for machines that join. Peers there show no certificate and are each an
+	 * IDENTITY_JOINER. NULL-terminated; nullable. */
+	const char *const *doors;
 	struct tls_credentials *credentials; /* a reference is taken; nullable with only ipc */
 	size_t message_max; /* bytes; larger messages close their connection */
 	unsigned peer_requests_max; /* held at once by one connection; more are refused */
@@ -78,5 +81,5 @@ struct transport_server_stats {
 void transport_server_stats(
 	const struct transport_server *server, struct transport_server_stats *ret_stats);
 
-/* The port that was bound (a URL may say port 0); 0 for ipc. */
+/* The port that was bound (a URL may say port 0); 0 for ipc. Doors are behind the other URLs. */
 uint16_t transport_server_port(const struct transport_server *server, unsigned url);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "transport/tls_verify.h"
 
 static char folder[128];
 static unsigned n_files;
@@ -137,6 +138,11 @@ struct test_ca *test_ca_new(void)
 	assert_true(X509_sign(ca->certificate, ca->key, EVP_sha256()) > 0);
 	ca->path = write_certificate(ca->certificate);
 	return ca;
+}
+
+void test_ca_pin(const struct test_ca *ca, uint8_t ret_pin[TLS_PIN_BYTES])
+{
+	assert_int_equal(tls_certificate_pin(ca->certificate, ret_pin, NULL), FL_OK);
 }
 
 void test_ca_free(struct test_ca *ca)
@@ -337,6 +343,25 @@ static void on_request_gone(struct transport_request *request, void *userdata)
 	fail_msg("a request is gone that was not held");
 }
 
+static void open_server(struct test_server *test, uv_loop_t *loop,
+	const struct transport_server_config *config, const char *url)
+{
+	const struct transport_server_handlers handlers = {
+		.request = on_request,
+		.request_gone = on_request_gone,
+	};
+	struct fl_error err;
+
+	*test = (struct test_server){.loop = loop};
+	if (transport_server_open(&test->server, loop, config, &handlers, test, &err) != FL_OK)
+		fail_msg("%s", err.text);
+	if (url == NULL)
+		snprintf(test->url, sizeof(test->url), "tls+tcp://127.0.0.1:%u",
+			transport_server_port(test->server, 0));
+	else
+		snprintf(test->url, sizeof(test->url), "%s", url);
+}
+
 void test_server_open_limited(struct test_server *test, uv_loop_t *loop,
 	struct tls_credentials *credentials, const char *url, unsigned requests_max,
 	size_t bytes_max)
@@ -349,20 +374,24 @@ void test_server_open_limited(struct test_server *test, uv_loop_t *loop,
 		.peer_requests_max = requests_max,
 		.peer_bytes_max = bytes_max,
 	};
-	const struct transport_server_handlers handlers = {
-		.request = on_request,
-		.request_gone = on_request_gone,
-	};
-	struct fl_error err;
 
-	*test = (struct test_server){.loop = loop};
-	if (transport_server_open(&test->server, loop, &config, &handlers, test, &err) != FL_OK)
-		fail_msg("%s", err.text);
-	if (url == NULL)
-		snprintf(test->url, sizeof(test->url), "tls+tcp://127.0.0.1:%u",
-			transport_server_port(test->server, 0));
-	else
-		snprintf(test->url, sizeof(test->url), "%s", url);
+	open_server(test, loop, &config, url);
+}
+
+void test_server_open_door(
+	struct test_server *test, uv_loop_t *loop, struct tls_credentials *credentials)
+{
+	const char *const urls[] = {NULL}, *const doors[] = {"tls+tcp://127.0.0.1:0", NULL};
+	const struct transport_server_config config = {
+		.urls = urls,
+		.doors = doors,
+		.credentials = credentials,
+		.message_max = TEST_MESSAGE_MAX,
+		.peer_requests_max = 16,
+		.peer_bytes_max = TEST_MESSAGE_MAX,
+	};
+
+	open_server(test, loop, &config, NULL);
 }
 
 void test_server_open(struct test_server *test, uv_loop_t *loop,

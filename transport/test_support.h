@@ -21,6 +21,7 @@ struct test_ca;
 
 struct test_ca *test_ca_new(void);
 void test_ca_free(struct test_ca *ca);
+void test_ca_pin(const struct test_ca *ca, uint8_t ret_pin[TLS_PIN_BYTES]);
 
 /* What to put into a certificate; zeroed fields are what a proper one has. */
 struct test_certificate {
@@ -82,6 +83,9 @@ void test_server_open(struct test_server *test, uv_loop_t *loop,
 void test_server_open_limited(struct test_server *test, uv_loop_t *loop,
 	struct tls_credentials *credentials, const char *url, unsigned requests_max,
 	size_t bytes_max);
+/* One that is only a door for machines that join. */
+void test_server_open_door(
+	struct test_server *test, uv_loop_t *loop, struct tls_credentials *credentials);
 void test_server_release(struct test_server *test);
 void test_server_close(struct test_server *test);
 

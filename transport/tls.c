@@ -18,6 +18,7 @@ struct tls_credentials {
 	atomic_uint refs; /* sessions on nng's threads hold one too */
 	SSL_CTX *context;
 	struct identity identity;
+	uint8_t pin[TLS_PIN_BYTES]; /* where the CA is known by its key alone */
 };
 
 FL_DEFINE_CLEANUP(BIO *, BIO_free_all)
@@ -193,21 +194,31 @@ static SSL_CTX *context_new(void)
 	return context;
 }
 
-enum fl_code tls_credentials_load(const struct tls_files *files,
-	struct tls_credentials **ret_credentials, struct fl_error *err)
+static enum fl_code credentials_new(struct tls_credentials **ret_credentials, struct fl_error *err)
 {
-	FL_CLEANUP(tls_credentials_unrefp)
 	struct tls_credentials *credentials = FL_NEW(struct tls_credentials);
-	FL_CLEANUP(X509_freep) X509 *certificate = NULL;
-	enum fl_code code;
 
 	ERR_clear_error();
 	if (credentials == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	atomic_init(&credentials->refs, 1);
 	credentials->context = context_new();
-	if (credentials->context == NULL)
+	if (credentials->context == NULL) {
+		free(credentials);
 		return FL_FAIL(err, FL_E_INTERNAL, "OpenSSL: %s", openssl_reason());
+	}
+	*ret_credentials = credentials;
+	return FL_OK;
+}
+
+enum fl_code tls_credentials_load(const struct tls_files *files,
+	struct tls_credentials **ret_credentials, struct fl_error *err)
+{
+	FL_CLEANUP(tls_credentials_unrefp) struct tls_credentials *credentials = NULL;
+	FL_CLEANUP(X509_freep) X509 *certificate = NULL;
+	enum fl_code code;
+
+	FL_TRY(credentials_new(&credentials, err));
 	FL_TRY(load_ca(credentials->context, files->ca, err));
 	FL_TRY(load_certificate(credentials->context, files->certificate, &certificate, err));
 	code = check_certificate(credentials->context, certificate, &credentials->identity, err);
@@ -215,6 +226,18 @@ enum fl_code tls_credentials_load(const struct tls_files *files,
 		return fl_error_prefix(err, code, "%s (with CA %s)", files->certificate, files->ca);
 	FL_TRY(load_key(credentials->context, files->key, err));
 	*ret_credentials = FL_TAKE(credentials);
+	return FL_OK;
+}
+
+enum fl_code tls_credentials_pinned(const uint8_t pin[TLS_PIN_BYTES],
+	struct tls_credentials **ret_credentials, struct fl_error *err)
+{
+	struct tls_credentials *credentials;
+
+	FL_TRY(credentials_new(&credentials, err));
+	memcpy(credentials->pin, pin, TLS_PIN_BYTES);
+	SSL_CTX_set_cert_verify_callback(credentials->context, tls_verify_pinned, credentials->pin);
+	*ret_credentials = credentials;
 	return FL_OK;
 }
 

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "transport/identity.h"
@@ -23,6 +25,15 @@ struct tls_credentials; /* loaded and checked, immutable, counted */
  * dates are checked at each handshake. Errors name the file and what to do. */
 enum fl_code tls_credentials_load(const struct tls_files *files,
 	struct tls_credentials **ret_credentials, struct fl_error *err) FL_MUST_CHECK;
+
+#define TLS_PIN_BYTES 32U
+
+/* Of a machine that has no certificate yet: it shows none, and takes for the coordinator whose
+ * certificate the CA with this key signed, before a byte is sent. The pin is SHA-256 of that key
+ * (SubjectPublicKeyInfo). Such credentials have no identity (IDENTITY_NONE). */
+enum fl_code tls_credentials_pinned(const uint8_t pin[TLS_PIN_BYTES],
+	struct tls_credentials **ret_credentials, struct fl_error *err) FL_MUST_CHECK;
+
 struct tls_credentials *tls_credentials_ref(struct tls_credentials *credentials);
 void tls_credentials_unref(struct tls_credentials *credentials);
 FL_DEFINE_CLEANUP(struct tls_credentials *, tls_credentials_unref)

@@ -9,22 +9,32 @@
 
 #include "base/error.h"
 #include "transport/identity.h"
+#include "transport/tls.h"
 
 enum tls_role {
 	TLS_CLIENT, /* we dial: the peer is to be our fleet's coordinator */
 	TLS_SERVER, /* we listen: the peer is a machine, an operator or a user of our fleet */
+	TLS_DOOR, /* we listen for machines that join, which have no certificate yet */
 };
 
 /* The state of one session's check; lives as long as its SSL. */
 struct tls_check {
-	const struct identity *own;
+	const struct identity *own; /* of no fleet yet when we join one */
 	enum tls_role role;
 	struct identity peer; /* valid once the handshake has ended well */
 	char why[256]; /* why the peer's certificate was refused; "" while it was not */
 };
 
-/* Makes @ssl demand a certificate that passes @check (borrowed). */
+/* Makes @ssl demand a certificate that passes @check (borrowed); at a door, none. */
 void tls_verify_install(SSL *ssl, struct tls_check *check);
+
+/* SSL_CTX_set_cert_verify_callback(3) for who joins: accepts the peer's chain only if it ends in a CA
+ * whose key @pin (TLS_PIN_BYTES) names, and then as tls_verify_install() does. */
+int tls_verify_pinned(X509_STORE_CTX *store, void *pin);
+
+/* SHA-256 of @certificate's SubjectPublicKeyInfo, as RFC 7469, section 2.4, pins it. */
+enum fl_code tls_certificate_pin(
+	X509 *certificate, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err) FL_MUST_CHECK;
 
 /* The one identity that @certificate's subject alternative names hold. */
 enum fl_code tls_certificate_identity(
