@@ -30,6 +30,10 @@
 #define LIMIT_MACHINES_PAGE 1000U /* machines in a page of a listing */
 #define LIMIT_WARNINGS      100U
 #define LIMIT_METADATA      64U /* pairs of a machine */
+#define LIMIT_TOKENS        1000U /* that let somebody in at a time */
+#define LIMIT_SECRET        64U /* bytes of a token's secret */
+#define LIMIT_KEY_REQUEST   4096U /* bytes of a PKCS#10 request */
+#define LIMIT_CERTIFICATE   8192U /* bytes of PEM: a certificate, or the CAs' */
 #define LIMIT_CAPABILITIES  64U
 #define LIMIT_MOVES         1000U /* moves of a plan */
 #define LIMIT_EVENTS        1000U /* events in a reply */
