@@ -7,7 +7,7 @@
 #define PREFIX "flota1."
 #define BLANKS " \t\r\n"
 
-#define BASE64_LEN(bytes) (((bytes) * 4 + 2) / 3)
+#define BASE64_LEN(bytes) (((bytes)*4 + 2) / 3)
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
