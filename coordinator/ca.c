@@ -18,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/random.h"
+#include "transport/tls_verify.h"
 
 #define PEM_MAX_BYTES (64U << 10)
 #define SERIAL_BYTES  16
@@ -411,4 +412,79 @@ enum fl_code ca_issue(const struct ca *ca, const struct identity *identity,
 	FL_TRY(key_to_pem(key, &pair.key, err));
 	pair_move(ret_pair, &pair);
 	return FL_OK;
+}
+
+/* ---- Keys that are made elsewhere -- */
+
+struct ca_request {
+	EVP_PKEY *key;
+};
+
+FL_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
+
+enum fl_code ca_pin(const struct ca *ca, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err)
+{
+	return tls_certificate_pin(ca->certificate, ret_pin, err);
+}
+
+static enum fl_code check_request_key(EVP_PKEY *key, struct fl_error *err)
+{
+	char curve[32] = "";
+
+	if (EVP_PKEY_is_a(key, "EC") != 1 ||
+		EVP_PKEY_get_group_name(key, curve, sizeof(curve), NULL) != 1 ||
+		strcmp(curve, "prime256v1") != 0) {
+		ERR_clear_error();
+		return FL_FAIL(err, FL_E_INVALID, "the key is not ECDSA P-256");
+	}
+	return FL_OK;
+}
+
+enum fl_code ca_request_read(
+	const void *der, size_t len, struct ca_request **ret_request, struct fl_error *err)
+{
+	const unsigned char *at = der;
+	FL_CLEANUP(X509_REQ_freep) X509_REQ *wanted = NULL;
+	FL_CLEANUP(ca_request_freep) struct ca_request *request = FL_NEW(struct ca_request);
+
+	ERR_clear_error();
+	if (request == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	wanted = d2i_X509_REQ(NULL, &at, (long)len);
+	if (wanted == NULL || at != (const unsigned char *)der + len ||
+		(request->key = X509_REQ_get_pubkey(wanted)) == NULL) {
+		ERR_clear_error();
+		return FL_FAIL(err, FL_E_INVALID, "the key request is not PKCS#10");
+	}
+	FL_TRY(check_request_key(request->key, err));
+	if (X509_REQ_verify(wanted, request->key) != 1) {
+		ERR_clear_error();
+		return FL_FAIL(err, FL_E_INVALID, "the key request is not signed by its own key");
+	}
+	*ret_request = FL_TAKE(request);
+	return FL_OK;
+}
+
+void ca_request_free(struct ca_request *request)
+{
+	if (request == NULL)
+		return;
+	EVP_PKEY_free(request->key);
+	free(request);
+}
+
+enum fl_code ca_request_pin(
+	const struct ca_request *request, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err)
+{
+	return tls_key_pin(request->key, ret_pin, err);
+}
+
+enum fl_code ca_sign(const struct ca *ca, const struct identity *identity,
+	const struct ca_request *request, int64_t not_after, char **ret_pem, struct fl_error *err)
+{
+	FL_CLEANUP(X509_freep) X509 *certificate = NULL;
+
+	fl_assert(strcmp(identity->fleet, ca->fleet) == 0);
+	FL_TRY(sign_leaf(ca, identity, NULL, not_after, request->key, &certificate, err));
+	return certificate_to_pem(certificate, ret_pem, err);
 }

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/strv.h"
 #include "transport/identity.h"
+#include "transport/tls.h"
 
 /* A certificate's O= holds the fleet's name, and X.509 gives that 64 bytes (RFC 5280, A.1). */
 #define CA_FLEET_MAX 64
@@ -50,4 +51,29 @@ const char *ca_certificate(const struct ca *ca);
  */
 enum fl_code ca_issue(const struct ca *ca, const struct identity *identity,
 	const struct fl_strv *addresses, int64_t not_after, struct ca_pair *ret_pair,
+	struct fl_error *err) FL_MUST_CHECK;
+
+/* SHA-256 of the CA's key: what a join token pins. */
+enum fl_code ca_pin(
+	const struct ca *ca, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err) FL_MUST_CHECK;
+
+/* A public key whose owner has shown that it holds the private one. */
+struct ca_request;
+
+/*
+ * Reads PKCS#10 (RFC 2986), DER. Its signature must be its key's own, and the key ECDSA P-256;
+ * subject, attributes and wanted extensions are not even looked at. FL_E_INVALID.
+ */
+enum fl_code ca_request_read(const void *der, size_t len, struct ca_request **ret_request,
+	struct fl_error *err) FL_MUST_CHECK;
+void ca_request_free(struct ca_request *request);
+FL_DEFINE_CLEANUP(struct ca_request *, ca_request_free)
+
+/* SHA-256 of its key, as a certificate for it has. */
+enum fl_code ca_request_pin(const struct ca_request *request, uint8_t ret_pin[TLS_PIN_BYTES],
+	struct fl_error *err) FL_MUST_CHECK;
+
+/* As ca_issue(), for a key that is made elsewhere. *ret_pem is the caller's. */
+enum fl_code ca_sign(const struct ca *ca, const struct identity *identity,
+	const struct ca_request *request, int64_t not_after, char **ret_pem,
 	struct fl_error *err) FL_MUST_CHECK;

@@ -12,9 +12,11 @@
 
 #include <cmocka.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include "base/file.h"
+#include "transport/tls_verify.h"
 
 static struct ca *ca;
 static struct ca_pair ca_files;
@@ -294,6 +296,109 @@ static void test_load(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+/* ---- Keys that are made elsewhere -- */
+
+/* A request that asks for all that it must not get. */
+static size_t greedy_request(EVP_PKEY *key, EVP_PKEY *signer, unsigned char **ret_der)
+{
+	X509_REQ *wanted = X509_REQ_new();
+	STACK_OF(X509_EXTENSION) *extensions = NULL;
+	X509_EXTENSION *name = X509V3_EXT_conf_nid(
+		NULL, NULL, NID_subject_alt_name, "URI:flota://lab.1/coordinator");
+	X509_EXTENSION *ca_flag =
+		X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints, "critical,CA:TRUE");
+	int len;
+
+	assert_non_null(X509v3_add_ext(&extensions, name, -1));
+	assert_non_null(X509v3_add_ext(&extensions, ca_flag, -1));
+	assert_int_equal(X509_REQ_add_extensions(wanted, extensions), 1);
+	assert_int_equal(X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(wanted), "CN",
+				 MBSTRING_UTF8, (const unsigned char *)"operator ana", -1, -1, 0),
+		1);
+	assert_int_equal(X509_REQ_set_pubkey(wanted, key), 1);
+	assert_true(X509_REQ_sign(wanted, signer, EVP_sha256()) > 0);
+	*ret_der = NULL;
+	len = i2d_X509_REQ(wanted, ret_der);
+	assert_true(len > 0);
+	sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+	X509_EXTENSION_free(name);
+	X509_EXTENSION_free(ca_flag);
+	X509_REQ_free(wanted);
+	return (size_t)len;
+}
+
+static void test_request_gets_what_it_is_given(void **state)
+{
+	struct identity identity = {.kind = IDENTITY_MACHINE, .fleet = "lab.1", .name = "m1"};
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	struct ca_request *request = NULL;
+	uint8_t pin[TLS_PIN_BYTES], other_pin[TLS_PIN_BYTES];
+	struct identity named;
+	unsigned char *der;
+	size_t len = greedy_request(key, key, &der);
+	X509 *certificate;
+	char *pem;
+
+	(void)state;
+	assert_int_equal(ca_request_read(der, len, &request, NULL), FL_OK);
+	assert_int_equal(ca_sign(ca, &identity, request, in_days(1), &pem, NULL), FL_OK);
+	assert_int_equal(verify(ca_files.certificate, pem, X509_PURPOSE_SSL_CLIENT), X509_V_OK);
+	certificate = certificate_of(pem);
+	assert_int_equal(tls_certificate_identity(certificate, &named, NULL), FL_OK);
+	assert_int_equal(named.kind, IDENTITY_MACHINE);
+	assert_string_equal(named.name, "m1");
+	assert_int_equal(X509_check_ca(certificate), 0);
+	assert_int_equal(EVP_PKEY_eq(X509_get0_pubkey(certificate), key), 1);
+	assert_int_equal(ca_request_pin(request, pin, NULL), FL_OK);
+	assert_int_equal(tls_certificate_pin(certificate, other_pin, NULL), FL_OK);
+	assert_memory_equal(pin, other_pin, sizeof(pin));
+	assert_int_equal(ca_pin(ca, other_pin, NULL), FL_OK);
+	assert_memory_not_equal(pin, other_pin, sizeof(pin));
+	X509_free(certificate);
+	free(pem);
+	ca_request_free(request);
+	OPENSSL_free(der);
+	EVP_PKEY_free(key);
+}
+
+static void assert_request_refused(const void *der, size_t len, const char *text)
+{
+	struct ca_request *request = NULL;
+	struct fl_error err;
+
+	assert_int_equal(ca_request_read(der, len, &request, &err), FL_E_INVALID);
+	if (strstr(err.text, text) == NULL)
+		fail_msg("wanted \"%s\", got \"%s\"", text, err.text);
+	assert_null(request);
+}
+
+static void test_requests_that_are_refused(void **state)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256"), *other = EVP_EC_gen("P-256");
+	EVP_PKEY *wide = EVP_EC_gen("P-384"), *rsa = EVP_RSA_gen(2048);
+	unsigned char *der;
+	size_t len;
+
+	(void)state;
+	len = greedy_request(key, other, &der);
+	assert_request_refused(der, len, "not signed by its own key");
+	OPENSSL_free(der);
+	len = greedy_request(wide, wide, &der);
+	assert_request_refused(der, len, "not ECDSA P-256");
+	OPENSSL_free(der);
+	len = greedy_request(rsa, rsa, &der);
+	assert_request_refused(der, len, "not ECDSA P-256");
+	OPENSSL_free(der);
+	len = greedy_request(key, key, &der);
+	assert_request_refused(der, len - 1, "not PKCS#10");
+	assert_request_refused("", 0, "not PKCS#10");
+	OPENSSL_free(der);
+	EVP_PKEY_free(key);
+	EVP_PKEY_free(other);
+	EVP_PKEY_free(wide);
+	EVP_PKEY_free(rsa);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +409,8 @@ int main(void)
 		cmocka_unit_test(test_another_ca),
 		cmocka_unit_test(test_fleet_names),
 		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_request_gets_what_it_is_given),
+		cmocka_unit_test(test_requests_that_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

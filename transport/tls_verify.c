@@ -231,15 +231,30 @@ int tls_verify_pinned(X509_STORE_CTX *store, void *pin)
 	return 0;
 }
 
+static enum fl_code pin_of(
+	uint8_t *der, int len, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err)
+{
+	bool ok = len > 0 && EVP_Digest(der, (size_t)len, ret_pin, NULL, EVP_sha256(), NULL) == 1;
+
+	OPENSSL_free(der);
+	return ok ? FL_OK : FL_FAIL_NO_MEMORY(err);
+}
+
+enum fl_code tls_key_pin(const EVP_PKEY *key, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err)
+{
+	uint8_t *der = NULL;
+	int len = i2d_PUBKEY(key, &der);
+
+	return pin_of(der, len, ret_pin, err);
+}
+
 enum fl_code tls_certificate_pin(
 	X509 *certificate, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err)
 {
 	uint8_t *der = NULL;
 	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
-	bool ok = len > 0 && EVP_Digest(der, (size_t)len, ret_pin, NULL, EVP_sha256(), NULL) == 1;
 
-	OPENSSL_free(der);
-	return ok ? FL_OK : FL_FAIL_NO_MEMORY(err);
+	return pin_of(der, len, ret_pin, err);
 }
 
 void tls_verify_install(SSL *ssl, struct tls_check *check)

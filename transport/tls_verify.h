@@ -32,7 +32,9 @@ void tls_verify_install(SSL *ssl, struct tls_check *check);
  * whose key @pin (TLS_PIN_BYTES) names, and then as tls_verify_install() does. */
 int tls_verify_pinned(X509_STORE_CTX *store, void *pin);
 
-/* SHA-256 of @certificate's SubjectPublicKeyInfo, as RFC 7469, section 2.4, pins it. */
+/* SHA-256 of a key's SubjectPublicKeyInfo, or that of a certificate's key, as RFC 7469, section 2.4, pins it. */
+enum fl_code tls_key_pin(
+	const EVP_PKEY *key, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err) FL_MUST_CHECK;
 enum fl_code tls_certificate_pin(
 	X509 *certificate, uint8_t ret_pin[TLS_PIN_BYTES], struct fl_error *err) FL_MUST_CHECK;
 
