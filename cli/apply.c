@@ -15,7 +15,9 @@
 #include "cli/verify.h"
 #include "unitfiles/name.h"
 
-#define EXIT_CHANGES 2 /* of --dry-run */
+/* Of --dry-run, as diff(1): 0 nothing to do, or */
+#define EXIT_CHANGES 2
+#define EXIT_TROUBLE 1
 
 struct file {
 	char *path, *name, *text;
@@ -246,6 +248,16 @@ static enum fl_code print_diff(
 		colours, out, err);
 }
 
+/* What comes of it, said behind the unit's name. */
+static const char *consequence(const struct action *action)
+{
+	if (action->file == NULL)
+		return ", to be destroyed";
+	if (action->kind != &change_start)
+		return "";
+	return action->stored == NULL ? ", to be started" : ", to be restarted";
+}
+
 static enum fl_code print_plan(const struct plan *plan, struct fl_error *err)
 {
 	size_t n_new = 0, n_gone = 0;
@@ -255,10 +267,7 @@ static enum fl_code print_plan(const struct plan *plan, struct fl_error *err)
 
 		n_new += action->stored == NULL;
 		n_gone += action->file == NULL;
-		printf("%-8s %s", action->what, action->name);
-		if (action->stored == NULL && action->kind == &change_start)
-			fputs(", to be started", stdout);
-		putchar('\n');
+		printf("%-8s %s%s\n", action->what, action->name, consequence(action));
 		FL_TRY(print_diff(action, term_has_colours(stdout), stdout, err));
 	}
 	printf("%zu new, %zu changed, %zu gone\n", n_new, plan->n - n_new - n_gone, n_gone);
@@ -303,27 +312,36 @@ static enum fl_code print_plan_json(const struct plan *plan, struct fl_error *er
 	return json_print(array, err);
 }
 
+static void set_item(struct batch *batch, size_t i, const struct action *action)
+{
+	Pb__Change *proto = &batch->items[i].proto;
+
+	batch_set(batch, i, action->kind, action->name, action->stored);
+	proto->replace = action->stored != NULL;
+	if (action->file != NULL) {
+		proto->content.data = (uint8_t *)action->file->text;
+		proto->content.len = action->file->len;
+	}
+}
+
+/* What goes, goes first: it may be in the way of what comes. */
 static enum fl_code carry_out(
 	struct plan *plan, struct command *command, bool json, struct fl_error *err)
 {
 	BATCH_CLEANUP struct batch batch = {0};
+	size_t n = 0;
 
 	FL_TRY(batch_init(&batch, command, plan->connection, plan->n, json, err));
-	for (size_t i = 0; i < plan->n; i++) {
-		const struct action *action = &plan->actions[i];
-		Pb__Change *proto = &batch.items[i].proto;
-
-		batch_set(&batch, i, action->kind, action->name, action->stored);
-		proto->replace = action->stored != NULL;
-		if (action->file != NULL) {
-			proto->content.data = (uint8_t *)action->file->text;
-			proto->content.len = action->file->len;
-		}
-	}
+	for (size_t i = 0; i < plan->n; i++)
+		if (plan->actions[i].file == NULL)
+			set_item(&batch, n++, &plan->actions[i]);
+	for (size_t i = 0; i < plan->n; i++)
+		if (plan->actions[i].file != NULL)
+			set_item(&batch, n++, &plan->actions[i]);
 	return batch_run(&batch, err);
 }
 
-enum fl_code verb_apply(struct command *command, struct fl_error *err)
+static enum fl_code apply(struct command *command, struct fl_error *err)
 {
 	FL_CLEANUP(plan_fini) struct plan plan = {0};
 	const struct cli_options *options = command->options;
@@ -348,4 +366,18 @@ enum fl_code verb_apply(struct command *command, struct fl_error *err)
 	if (!options->yes)
 		FL_TRY(term_confirm("Do this?", "nothing was changed", err));
 	return carry_out(&plan, command, json, err);
+}
+
+enum fl_code verb_apply(struct command *command, struct fl_error *err)
+{
+	struct fl_error why = {0};
+	enum fl_code code = apply(command, &why);
+
+	if (code == FL_OK)
+		return FL_OK;
+	if (!command->options->dry_run)
+		return FL_FAIL(err, code, "%s", fl_error_text(&why));
+	term_error("%s", fl_error_text(&why));
+	command->exit_code = EXIT_TROUBLE;
+	return FL_OK;
 }

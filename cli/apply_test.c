@@ -78,7 +78,7 @@ static void test_apply(void **state)
 
 	program_write("d/a.service", TWO);
 	program_expect("apply --dry-run d", 2,
-		"changed  a.service\n--- a.service\n+++ d/a.service\n@@ -1,2 +1,2 @@\n [Service]\n"
+		"changed  a.service, to be restarted\n--- a.service\n+++ d/a.service\n@@ -1,2 +1,2 @@\n [Service]\n"
 		"-ExecStart=/bin/sleep 1\n+ExecStart=/bin/sleep 2\n0 new, 1 changed, 0 gone\n");
 	program_expect("cat a", 0, ONE);
 	program_expect_part("apply -y --no-block d", 0, "Triggered unit a.service start\n");
@@ -102,7 +102,8 @@ static void test_prune(void **state)
 	program_expect_part("submit t@1", 0, "t@1.service");
 	program_expect("apply --dry-run d", 0, "0 new, 0 changed, 0 gone\n");
 	program_expect("apply --dry-run --prune d", 2,
-		"gone     other.service\ngone     u@.service\ngone     u@1.service\n"
+		"gone     other.service, to be destroyed\ngone     u@.service, to be destroyed\n"
+		"gone     u@1.service, to be destroyed\n"
 		"0 new, 0 changed, 3 gone\n");
 	program_expect_part("apply --yes --prune d", 0, "Destroyed other.service\n");
 	program_expect("list-unit-files --no-legend --fields=unit", 0,
@@ -122,6 +123,18 @@ static void test_bad_files_stop_all(void **state)
 	program_expect("apply --yes d/a.service ./d/a.service", 1,
 		"flotactl: d/a.service and ./d/a.service are both a.service\n");
 	program_expect("apply nowhere", 1, "flotactl: nowhere: No such file or directory\n");
+	program_expect(
+		"apply --dry-run nowhere", 1, "flotactl: nowhere: No such file or directory\n");
+}
+
+/* Nothing to do, something to do, and trouble of whatever kind: 0, 2, 1. */
+static void test_dry_run_in_trouble(void **state)
+{
+	(void)state;
+	program_expect_part("--endpoint=ipc:///nowhere.sock apply --dry-run d", 1,
+		"flotactl: cannot reach the coordinator");
+	program_expect_part("--endpoint=ipc:///nowhere.sock apply --yes d", 5,
+		"flotactl: cannot reach the coordinator");
 }
 
 static void test_json(void **state)
@@ -150,7 +163,7 @@ static void test_edit(void **state)
 	program_expect("cat a", 0, "[Service]\nExecStart=/bin/sleep 3\n");
 	assert_int_equal(setenv("VISUAL", "false", 1), 0);
 	program_expect("edit a", 1, "flotactl: the editor failed; nothing was changed\n");
-	program_expect("edit nosuch", 1, "flotactl: Unit nosuch.service not found\n");
+	program_expect("edit nosuch", 1, "flotactl: Unit nosuch.service does not exist" SEE_UNITS);
 	unsetenv("VISUAL");
 	unsetenv("EDITOR");
 }
@@ -202,7 +215,7 @@ static void test_wait(void **state)
 	FL_CLEANUP(fl_freep) char *both = NULL;
 
 	(void)state;
-	program_expect("wait nosuch", 1, "flotactl: Unit nosuch.service does not exist.\n");
+	program_expect("wait nosuch", 1, "flotactl: Unit nosuch.service does not exist" SEE_UNITS);
 	program_expect("wait --for=gone nosuch", 0, "Destroyed nosuch.service\n");
 	program_expect("wait --for=rain a", 1,
 		"flotactl: --for: \"rain\" is none of active, stopped and gone\n");
@@ -212,7 +225,7 @@ static void test_wait(void **state)
 		"status a.service\" and \"flotactl journal a.service\"\n");
 	program_expect("wait --for=stopped a", 0, "Unit a.service inactive\n");
 	program_expect("wait --for=gone --timeout=100ms a", 7,
-		"flotactl: a.service: not yet after 0.1 s, and goes on: is being forgotten\n");
+		"flotactl: a.service: not yet after 0.1 s, and goes on: it is still there\n");
 	program_expect_part("start --no-block a", 0, "Triggered");
 	program_expect_part("wait --timeout=100ms a", 7, "not yet after 0.1 s");
 	/* Somebody else's doing ends it. */
@@ -231,6 +244,7 @@ int main(void)
 		IN_FLEET(test_apply),
 		IN_FLEET(test_prune),
 		IN_FLEET(test_bad_files_stop_all),
+		IN_FLEET(test_dry_run_in_trouble),
 		IN_FLEET(test_json),
 		IN_FLEET(test_edit),
 		IN_FLEET(test_edit_that_cannot_be_stored),

@@ -51,6 +51,10 @@ static enum wait_verdict judge_watched(const struct change *change, char *text)
 {
 	const Pb__Unit *unit = change->unit;
 
+	if (unit != NULL && change->goal == WAIT_FOR_GONE) {
+		(void)snprintf(text, WAIT_TEXT_MAX, "it is still there");
+		return WAIT_GO_ON;
+	}
 	if (unit == NULL && change->goal == WAIT_FOR_STOPPED) {
 		text[0] = '\0';
 		return WAIT_DONE;

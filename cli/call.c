@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "cli/connection.h"
+#include "cli/dialect.h"
 #include "cli/state.h"
 #include "cli/term.h"
 #include "unitfiles/name.h"
@@ -191,12 +192,14 @@ enum fl_code verb_status(struct command *command, struct fl_error *err)
 	FL_TRY(connection_catch_signals(connection, err));
 	for (size_t i = 0; i < names.n && command->exit_code != EXIT_INTERRUPTED; i++) {
 		const Pb__Unit *unit = find_unit(reply->units_reply, names.items[i]);
+		struct fl_error why = {0};
 		int exit_code = 0;
 
 		if (i > 0)
 			putchar('\n');
 		if (unit == NULL) {
-			term_error("Unit %s does not exist.", names.items[i]);
+			(void)!DIALECT_FAIL(&why, TEXT_UNIT_UNKNOWN, names.items[i]);
+			term_error("%s", fl_error_text(&why));
 			exit_code = fl_code_exit(FL_E_NOT_FOUND);
 		} else {
 			FL_TRY(status_of(command, connection, unit, &exit_code, err));
@@ -223,7 +226,7 @@ enum fl_code verb_journal(struct command *command, struct fl_error *err)
 	FL_TRY(connection_units(connection, &names, 1, false, &reply, err));
 	unit = find_unit(reply->units_reply, name);
 	if (unit == NULL)
-		return FL_FAIL(err, FL_E_NOT_FOUND, "Unit %s does not exist.", name);
+		return DIALECT_FAIL(err, TEXT_UNIT_UNKNOWN, name);
 	if (unit->n_placements == 0)
 		return FL_FAIL(err, FL_E_STATE, "%s is on no machine; it is to be %s%s%s", name,
 			desired_name(unit->desired), unit->waiting[0] != '\0' ? ": " : "",

@@ -172,7 +172,7 @@ static enum fl_code check_stored(
 	const Pb__Unit *stored = fl_map_get(request->by_name, name);
 
 	if (stored == NULL)
-		return FL_FAIL(err, FL_E_NOT_FOUND, "Unit %s not found in registry", name);
+		return DIALECT_FAIL(err, TEXT_UNIT_NOT_FOUND, name);
 	if (request->kind->needs_placed && stored->desired == PB__DESIRED_STATE__INACTIVE)
 		return FL_FAIL(err, FL_E_STATE, "Unable to %s unit %s in state inactive",
 			request->kind->name, name);

@@ -7,6 +7,8 @@
 
 /* ---- texts ---- */
 
+#define SEE_UNITS "; \"flotactl list-unit-files\" lists those that do"
+
 /* An error of FL_E_USAGE ends fleetctl with 0: see dialect_exit_code(). */
 static const struct {
 	struct {
@@ -41,6 +43,11 @@ static const struct {
 				       "({2})"},
 		{FL_E_NOT_FOUND, "Error creating units: unable to find Unit({1}) in Registry or on "
 				 "filesystem"}},
+	/* The unit. fleetctl's status and journal said the first, cat the second. */
+	[TEXT_UNIT_UNKNOWN] = {{FL_E_NOT_FOUND, "Unit {1} does not exist" SEE_UNITS},
+		{FL_E_NOT_FOUND, "Unit {1} does not exist."}},
+	[TEXT_UNIT_NOT_FOUND] = {{FL_E_NOT_FOUND, "Unit {1} does not exist" SEE_UNITS},
+		{FL_E_NOT_FOUND, "Unit {1} not found"}},
 	/* The instance; its template. */
 	[TEXT_TEMPLATE_NOWHERE] = {{FL_E_NOT_FOUND,
 					   "unable to find Unit({1}), nor its template Unit({2}), "
@@ -81,7 +88,8 @@ static const struct {
 		{FL_E_NOT_FOUND, "Unable to proceed: could not find matching unit or machine"}},
 };
 
-/* What fleetctl said of a verb without arguments, and when its server did not answer. */
+/* What fleetctl said of a verb without arguments (and, where it took one, with several), and when
+ * its server did not answer. */
 static const struct {
 	const char *verb;
 	const char *no_args; /* NULL: the usage; "": nothing */
@@ -119,42 +127,49 @@ static const struct {
 		.doc = "Ignored: " why "." \
 	}
 
-static const struct fl_option fleet_options[] = {
-	{.name = "tunnel",
-		.type = FL_OPTION_STRING,
-		.value_name = "HOST[:PORT]",
-		AT(tunnel),
-		.doc = "Reach the coordinator through ssh(1) to its machine, at the local socket "
-		       "there (or the one of --endpoint=unix:///PATH)."},
-	{.name = "ssh-username",
-		.type = FL_OPTION_STRING,
-		.value_name = "NAME",
-		.initial = "core",
-		AT(ssh_username),
-		.doc = "Who to be on hosts: ssh's -l."},
-	{.name = "ssh-port",
-		.type = FL_OPTION_UINT,
-		.value_name = "PORT",
-		.max = 65535,
-		AT(ssh_port),
-		.doc = "The port of ssh; status and journal have no use for it."},
-	{.name = "ssh-timeout",
-		.type = FL_OPTION_DURATION,
-		.value_name = "TIME",
-		.initial = "10s",
-		AT(ssh_timeout_ms),
-		.doc = "ssh's ConnectTimeout."},
-	{.name = "known-hosts-file",
-		.type = FL_OPTION_STRING,
-		.value_name = "PATH",
-		.initial = "~/.fleetctl/known_hosts",
-		AT(known_hosts_file),
-		.doc = "ssh's UserKnownHostsFile; empty: ssh's own."},
-	{.name = "strict-host-key-checking",
-		.type = FL_OPTION_BOOL,
-		.initial = "true",
-		AT(strict_host_keys),
-		.doc = "ssh's StrictHostKeyChecking: ask, or (false) no."},
+/* How ssh(1) is called. fleetctl had defaults of its own; flotactl leaves to ssh_config(5) what is
+ * not said. */
+#define SSH_OPTIONS(username, timeout, hosts_file) \
+	{.name = "tunnel", \
+		.type = FL_OPTION_STRING, \
+		.value_name = "HOST[:PORT]", \
+		AT(tunnel), \
+		.doc = "Reach the coordinator through ssh(1) to its machine, at the local socket " \
+		       "there (or the one of --endpoint=unix:///PATH)."}, \
+		{.name = "ssh-username", \
+			.type = FL_OPTION_STRING, \
+			.value_name = "NAME", \
+			.initial = (username), \
+			AT(ssh_username), \
+			.doc = "Who to be on hosts: ssh's -l."}, \
+		{.name = "ssh-port", \
+			.type = FL_OPTION_UINT, \
+			.value_name = "PORT", \
+			.max = 65535, \
+			AT(ssh_port), \
+			.doc = "ssh's -p; status and journal have no use for it."}, \
+		{.name = "ssh-timeout", \
+			.type = FL_OPTION_DURATION, \
+			.value_name = "TIME", \
+			.initial = (timeout), \
+			AT(ssh_timeout_ms), \
+			.doc = "ssh's ConnectTimeout."}, \
+		{.name = "known-hosts-file", \
+			.type = FL_OPTION_STRING, \
+			.value_name = "PATH", \
+			.initial = (hosts_file), \
+			AT(known_hosts_file), \
+			.doc = "ssh's UserKnownHostsFile; empty: ssh's own."}, \
+	{ \
+		.name = "strict-host-key-checking", .type = FL_OPTION_BOOL, .initial = "true", \
+		AT(strict_host_keys), .doc = "With \"false\" ssh's StrictHostKeyChecking is no." \
+	}
+
+static const struct fl_option flotactl_options[] = {SSH_OPTIONS(NULL, NULL, NULL)};
+static const struct fl_option fleetctl_options[] = {
+	SSH_OPTIONS("core", "10s", "~/.fleetctl/known_hosts")};
+
+const struct fl_option dialect_ignored_options[] = {
 	IGNORED("driver", "there is one way to reach the registry"),
 	IGNORED("etcd-key-prefix", "there is no etcd"),
 	IGNORED("etcd-cafile", "there is no etcd"),
@@ -165,6 +180,7 @@ static const struct fl_option fleet_options[] = {
 	IGNORED_FLAG("sign", "unit files are not signed; was one of submit, load and start"),
 	IGNORED_FLAG("sudo", "status and journal come over flota's own connection"),
 };
+const size_t dialect_n_ignored_options = FL_COUNT(dialect_ignored_options);
 
 /* ---- the dialects ---- */
 
@@ -173,15 +189,18 @@ static const struct dialect dialect_flotactl = {
 	.version = FLOTA_VERSION,
 	.error_prefix = "flotactl: ",
 	.between_verbs = ", ",
+	.options = flotactl_options,
+	.n_options = FL_COUNT(flotactl_options),
 };
 
-const struct dialect dialect_fleetctl = {
+static const struct dialect dialect_fleetctl = {
 	.program = "fleetctl",
 	.version = "1.0.0 (flota " FLOTA_VERSION ")",
 	.error_prefix = "",
 	.between_verbs = "\n\t",
-	.options = fleet_options,
-	.n_options = FL_COUNT(fleet_options),
+	.options = fleetctl_options,
+	.n_options = FL_COUNT(fleetctl_options),
+	.asks_host_keys = true,
 	.is_lenient = true,
 	.is_patient = true,
 	.forgives_unknown = true,
@@ -245,13 +264,15 @@ int dialect_exit_code(enum fl_code code)
 	return code == FL_OK || code == FL_E_USAGE ? 0 : 1;
 }
 
-bool dialect_tells_no_args(struct command *command)
+bool dialect_tells_wrong_args(struct command *command)
 {
-	if (dialect != &dialect_fleetctl || command->n_args > 0)
+	const struct verb *verb = command->verb;
+
+	if (dialect != &dialect_fleetctl || verb->min_args == 0 ||
+		(command->n_args > 0 && command->n_args <= verb->max_args))
 		return false;
 	for (size_t i = 0; i < FL_COUNT(fleet_verbs); i++) {
-		if (strcmp(fleet_verbs[i].verb, command->verb->name) != 0 ||
-			fleet_verbs[i].no_args == NULL)
+		if (strcmp(fleet_verbs[i].verb, verb->name) != 0 || fleet_verbs[i].no_args == NULL)
 			continue;
 		if (fleet_verbs[i].no_args[0] != '\0')
 			term_error("%s", fleet_verbs[i].no_args);

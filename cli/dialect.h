@@ -19,6 +19,8 @@ enum dialect_text {
 	TEXT_ENDPOINT_SCHEME,
 	TEXT_FIELD,
 	TEXT_UNIT_NOWHERE,
+	TEXT_UNIT_UNKNOWN,
+	TEXT_UNIT_NOT_FOUND,
 	TEXT_TEMPLATE_NOWHERE,
 	TEXT_FILE,
 	TEXT_TEMPLATE_STARTED,
@@ -38,6 +40,7 @@ struct dialect {
 	const struct fl_option *options; /* of every verb, besides global_options */
 	size_t n_options;
 
+	bool asks_host_keys; /* ssh's StrictHostKeyChecking is ask, whatever ssh_config(5) says */
 	bool is_lenient; /* what fleet ignored in [X-Fleet] is a warning without --lenient too */
 	bool is_patient; /* waits also for a unit that no machine can take now */
 	bool forgives_unknown; /* stop, unload, ...: units that do not exist do not count */
@@ -51,8 +54,10 @@ extern const struct dialect *dialect;
 
 void dialect_choose(const char *argv0);
 
-/* fleetctl's options, for the manual page whoever writes it. */
-extern const struct dialect dialect_fleetctl;
+/* Options of fleetctl's that have no meaning any more. Both names take them: a script of fleet's
+ * time need not be changed line by line. */
+extern const struct fl_option dialect_ignored_options[];
+extern const size_t dialect_n_ignored_options;
 
 /* The text with its arguments, as an error of the code that belongs to it. */
 enum fl_code dialect_fail(
@@ -64,6 +69,6 @@ enum fl_code dialect_fail(
 const char *dialect_context(const struct verb *verb, enum fl_code code);
 int dialect_exit_code(enum fl_code code);
 
-/* Whether fleetctl had an own answer to the verb without arguments: told then, with the exit code
- * set. */
-bool dialect_tells_no_args(struct command *command);
+/* Whether fleetctl had an own answer to the verb without arguments, or with more than it takes: told
+ * then, with the exit code set. */
+bool dialect_tells_wrong_args(struct command *command);

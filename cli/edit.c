@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "cli/apply.h"
 #include "cli/batch.h"
+#include "cli/dialect.h"
 #include "cli/term.h"
 #include "cli/verify.h"
 #include "unitfiles/name.h"
@@ -45,7 +46,7 @@ static enum fl_code fetch(const struct draft *draft, struct command *command,
 	FL_TRY(connection_open(command->options, &connection, err));
 	FL_TRY(connection_units(connection, &names, 1, true, &reply, err));
 	if (reply->units_reply->n_units == 0)
-		return FL_FAIL(err, FL_E_NOT_FOUND, "Unit %s not found", draft->name);
+		return DIALECT_FAIL(err, TEXT_UNIT_NOT_FOUND, draft->name);
 	*ret_reply = FL_TAKE(reply);
 	return FL_OK;
 }

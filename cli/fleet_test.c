@@ -58,7 +58,7 @@ static void test_submit(void **state)
 		"UNIT\t\tDSTATE\t\tSTATE\t\tTARGET\tDESC\n"
 		"hello.service\tinactive\tinactive\t-\tHello\n"
 		"t@.service\tinactive\tinactive\t-\t-\n");
-	program_expect("cat nosuch", 1, "flotactl: Unit nosuch.service not found\n");
+	program_expect("cat nosuch", 1, "flotactl: Unit nosuch.service does not exist" SEE_UNITS);
 }
 
 static void test_replace(void **state)
@@ -118,10 +118,13 @@ static void test_unknown(void **state)
 	program_expect("submit hello", 0, "Unit hello.service inactive\n");
 	/* One that is not there does not save the others. */
 	program_expect("destroy nosuch hello", 1,
-		"flotactl: Unit nosuch.service not found in registry\nDestroyed hello.service\n");
+		"flotactl: Unit nosuch.service does not exist" SEE_UNITS
+		"Destroyed hello.service\n");
 	program_expect("list-unit-files --no-legend", 0, "");
-	program_expect("status nosuch", 1, "flotactl: Unit nosuch.service does not exist.\n");
-	program_expect("journal nosuch", 1, "flotactl: Unit nosuch.service does not exist.\n");
+	program_expect(
+		"status nosuch", 1, "flotactl: Unit nosuch.service does not exist" SEE_UNITS);
+	program_expect(
+		"journal nosuch", 1, "flotactl: Unit nosuch.service does not exist" SEE_UNITS);
 	program_expect_part("why nosuch", 1, "nosuch.service");
 }
 

@@ -13,9 +13,15 @@ static const struct {
 	{"FLOTACTL_CONTEXT", "The context, as --context."},
 	{"FLOTACTL_CA_FILE, FLOTACTL_CERT_FILE, FLOTACTL_KEY_FILE",
 		"As --ca-file, --cert-file and --key-file; also with FLEETCTL_ in front."},
-	{"FLOTACTL_REQUEST_TIMEOUT", "As --request-timeout; also with FLEETCTL_ in front."},
+	{"FLOTACTL_REQUEST_TIMEOUT, FLOTACTL_TUNNEL, FLOTACTL_SSH_USERNAME, ...",
+		"As the options of every verb that are named so; also with FLEETCTL_ in front."},
 	{"XDG_CONFIG_HOME", "Where the configuration is, instead of ~/.config."},
-	{"NO_COLOR", "Set to anything: no colours."},
+	{"VISUAL, EDITOR", "The editor of \"edit\"; vi where neither is set."},
+	{"TZ", "The time zone of listings. What status and journal print is in the machine's own; "
+	       "with --output=json times are microseconds since 1970 in UTC."},
+	{"NO_COLOR, TERM",
+		"NO_COLOR set to anything, or TERM=dumb: no colours. There are none "
+		"either where standard output is no terminal, and a pager is never started."},
 };
 
 static const struct {
@@ -30,41 +36,21 @@ static const struct {
 	{FL_E_UNSCHEDULABLE, "No machine can take a unit now."},
 };
 
+static const char other_exit_codes[] =
+	"Of several units the first that did not come to be as it was asked for decides. \"status\" "
+	"ends as systemctl status on the machine does (3: it does not run), \"ssh\" as ssh(1) does "
+	"(255: no connection), \"apply --dry-run\" with 0 when there is nothing to do, 2 when there "
+	"is and 1 on any error. Called by the name fleetctl it ends with 0 also when the command line "
+	"was wrong and for stop, unload and destroy of units that do not exist, and every other "
+	"failure is 1.";
+
 void help_print_version(FILE *out)
 {
 	fprintf(out, "%s version %s\n", dialect->program, dialect->version);
 }
 
-void help_print(FILE *out)
-{
-	const struct fl_option_table table = {
-		.program = "flotactl", .options = global_options, .n_options = n_global_options};
-	const struct fl_option_table own = {.program = dialect->program,
-		.options = dialect->options,
-		.n_options = dialect->n_options};
-
-	fputs("flotactl [OPTIONS] VERB [ARGUMENTS]\n\n"
-	      "Runs units, written in systemd's syntax, on the machines of a fleet.\n\n"
-	      "Verbs (the beginning of one is enough; \"flotactl help VERB\" tells more):\n",
-		out);
-	for (size_t i = 0; i < n_verbs; i++)
-		fprintf(out, "  %-16s %s\n", verbs[i].name, verbs[i].summary);
-	fputs("\nOptions of every verb:\n", out);
-	fl_options_help(&table, out);
-	if (dialect->n_options > 0) {
-		fputs("\nOptions of every verb, as fleetctl had them:\n", out);
-		fl_options_help(&own, out);
-	}
-	fputs("\nEnvironment:\n", out);
-	for (size_t i = 0; i < FL_COUNT(environment); i++)
-		fprintf(out, "  %s\n      %s\n", environment[i].name, environment[i].doc);
-	fputs("\nExit codes:\n", out);
-	for (size_t i = 0; i < FL_COUNT(exit_codes); i++)
-		fprintf(out, "  %d  %s\n", fl_code_exit(exit_codes[i].code), exit_codes[i].doc);
-}
-
-/* Words in lines of at most 78 columns. */
-static void print_filled(const char *text, FILE *out)
+/* Words in lines of at most 78 columns that begin with @indent spaces. */
+static void print_filled(const char *text, size_t indent, FILE *out)
 {
 	size_t column = 0;
 
@@ -74,7 +60,11 @@ static void print_filled(const char *text, FILE *out)
 		if (column > 0 && column + 1 + n > 78) {
 			fputc('\n', out);
 			column = 0;
-		} else if (column > 0) {
+		}
+		if (column == 0) {
+			fprintf(out, "%*s", (int)indent, "");
+			column = indent;
+		} else {
 			fputc(' ', out);
 			column++;
 		}
@@ -85,23 +75,68 @@ static void print_filled(const char *text, FILE *out)
 	fputc('\n', out);
 }
 
+static void print_environment(FILE *out)
+{
+	for (size_t i = 0; i < FL_COUNT(environment); i++) {
+		fprintf(out, "  %s\n", environment[i].name);
+		print_filled(environment[i].doc, 6, out);
+	}
+}
+
+static void print_exit_codes(FILE *out)
+{
+	for (size_t i = 0; i < FL_COUNT(exit_codes); i++)
+		fprintf(out, "  %d  %s\n", fl_code_exit(exit_codes[i].code), exit_codes[i].doc);
+	print_filled(other_exit_codes, 2, out);
+}
+
+void help_print(FILE *out)
+{
+	const struct fl_option_table table = {.program = dialect->program,
+		.options = global_options,
+		.n_options = n_global_options};
+	const struct fl_option_table ssh = {.program = dialect->program,
+		.options = dialect->options,
+		.n_options = dialect->n_options};
+
+	fprintf(out,
+		"%s [OPTIONS] VERB [ARGUMENTS]\n\n"
+		"Runs units, written in systemd's syntax, on the machines of a fleet.\n\n"
+		"Verbs (the beginning of one is enough; \"%s help VERB\" tells more):\n",
+		dialect->program, dialect->program);
+	for (size_t i = 0; i < n_verbs; i++)
+		fprintf(out, "  %-16s %s\n", verbs[i].name, verbs[i].summary);
+	fputs("\nOptions of every verb:\n", out);
+	fl_options_help(&table, out);
+	fputs("\nOptions of every verb that uses ssh(1):\n", out);
+	fl_options_help(&ssh, out);
+	fputs("\nTaken and ignored, as fleetctl had them:", out);
+	for (size_t i = 0; i < dialect_n_ignored_options; i++)
+		fprintf(out, "%s--%s", i % 4 == 0 ? "\n  " : ", ", dialect_ignored_options[i].name);
+	fputs("\n\nEnvironment:\n", out);
+	print_environment(out);
+	fputs("\nExit codes:\n", out);
+	print_exit_codes(out);
+}
+
 void help_print_verb(const struct verb *verb, FILE *out)
 {
 	const struct fl_option_table table = {
 		.program = "flotactl", .options = verb->options, .n_options = verb->n_options};
 
-	fprintf(out, "flotactl %s%s%s%s\n\n", verb->name, verb->n_options > 0 ? " [OPTIONS]" : "",
-		verb->args[0] != '\0' ? " " : "", verb->args);
+	fprintf(out, "%s %s%s%s%s\n\n", dialect->program, verb->name,
+		verb->n_options > 0 ? " [OPTIONS]" : "", verb->args[0] != '\0' ? " " : "",
+		verb->args);
 	fprintf(out, "%s.\n", verb->summary);
 	if (verb->help[0] != '\0') {
 		fputc('\n', out);
-		print_filled(verb->help, out);
+		print_filled(verb->help, 0, out);
 	}
 	if (verb->n_options > 0) {
 		fputs("\nOptions:\n", out);
 		fl_options_help(&table, out);
 	}
-	fputs("\n\"flotactl help\" lists the options of every verb.\n", out);
+	fprintf(out, "\n\"%s help\" lists the options of every verb.\n", dialect->program);
 }
 
 /* Text of ours in a manual page: a dash is one, a backslash is one, and no line is a request. */
@@ -137,9 +172,12 @@ void help_print_man(FILE *out)
 {
 	const struct fl_option_table table = {
 		.program = "flotactl", .options = global_options, .n_options = n_global_options};
-	const struct fl_option_table fleet = {.program = dialect_fleetctl.program,
-		.options = dialect_fleetctl.options,
-		.n_options = dialect_fleetctl.n_options};
+	const struct fl_option_table ssh = {.program = "flotactl",
+		.options = dialect->options,
+		.n_options = dialect->n_options};
+	const struct fl_option_table ignored = {.program = "flotactl",
+		.options = dialect_ignored_options,
+		.n_options = dialect_n_ignored_options};
 
 	fputs(".TH FLOTACTL 1 \"\" \"flota " FLOTA_VERSION "\" \"flota\"\n"
 	      ".SH NAME\nflotactl \\- run units on the machines of a fleet\n"
@@ -154,16 +192,17 @@ void help_print_man(FILE *out)
 		man_verb(&verbs[i], out);
 	fputs(".SH OPTIONS\n", out);
 	fl_options_man(&table, false, out);
+	fl_options_man(&ssh, false, out);
+	fputs(".PP\nThese are taken because fleetctl had them:\n", out);
+	fl_options_man(&ignored, false, out);
 	fputs(".SH AS FLEETCTL\n"
 	      "Called by the name fleetctl (a link to flotactl), the program answers in the words\n"
-	      "and with the exit codes of CoreOS fleet's: a command line that it does not\n"
-	      "understand, and stop, unload and destroy of units that there are not, end with 0,\n"
-	      "every other failure with 1. start waits also for a unit that no machine can take\n"
-	      "now, having said why. Keys of [X\\-Fleet] that fleet ignored are ignored with a\n"
-	      "warning. Each option is read from the environment too, \\-\\-ssh\\-username from\n"
-	      "FLEETCTL_SSH_USERNAME. These options are taken besides:\n",
+	      "and with the exit codes of CoreOS fleet's. start waits also for a unit that no\n"
+	      "machine can take now, having said why. Keys of [X\\-Fleet] that fleet ignored are\n"
+	      "ignored with a warning. ssh(1) is told fleet's own defaults: \\-\\-ssh\\-username=core,\n"
+	      "\\-\\-ssh\\-timeout=10s, \\-\\-known\\-hosts\\-file=~/.fleetctl/known_hosts, and "
+	      "to ask\nwhether a new host's key is right.\n",
 		out);
-	fl_options_man(&fleet, false, out);
 	fputs(".SH ENVIRONMENT\n", out);
 	for (size_t i = 0; i < FL_COUNT(environment); i++) {
 		fprintf(out, ".TP\n.B %s\n", environment[i].name);
@@ -174,10 +213,9 @@ void help_print_man(FILE *out)
 		fprintf(out, ".TP\n.B %d\n", fl_code_exit(exit_codes[i].code));
 		man_text(exit_codes[i].doc, out);
 	}
-	fputs("\n\"flotactl status\" ends with the exit code of \"systemctl status\", \"flotactl ssh\"\n"
-	      "with that of ssh(1), and \"flotactl apply \\-\\-dry\\-run\" with 2 when there is "
-	      "something to do.\n"
-	      ".SH FILES\n.TP\n.I ~/.config/flota/config\nThe contexts: \"flotactl config\".\n"
+	fputs(".PP\n", out);
+	man_text(other_exit_codes, out);
+	fputs(".SH FILES\n.TP\n.I ~/.config/flota/config\nThe contexts: \"flotactl config\".\n"
 	      ".TP\n.I /run/flota/coordinator.sock\n"
 	      "Where root on the coordinator's own machine is connected when nothing else is said.\n"
 	      ".SH SEE ALSO\n.BR systemctl (1),\n.BR systemd.unit (5)\n",
@@ -186,12 +224,21 @@ void help_print_man(FILE *out)
 
 enum fl_code verb_help(struct command *command, struct fl_error *err)
 {
+	static const struct {
+		const char *name;
+		void (*print)(FILE *out);
+	} topics[] = {{"exit-codes", print_exit_codes}, {"environment", print_environment}};
 	const struct verb *verb;
 
 	if (command->n_args == 0) {
 		help_print(stdout);
 		return FL_OK;
 	}
+	for (size_t i = 0; i < FL_COUNT(topics); i++)
+		if (strcmp(topics[i].name, command->args[0]) == 0) {
+			topics[i].print(stdout);
+			return FL_OK;
+		}
 	FL_TRY(verb_find(command->args[0], &verb, err));
 	help_print_verb(verb, stdout);
 	return FL_OK;

@@ -125,7 +125,7 @@ static void unit_since(const struct row *row, struct fl_buf *cell)
 		return;
 	seconds = (time_t)(row->state->since_us / 1000000);
 	if (localtime_r(&seconds, &local) != NULL &&
-		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local) > 0)
+		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S %Z", &local) > 0)
 		fl_buf_text(cell, text);
 }
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -104,6 +105,23 @@ static void test_units(void **state)
 		ID1 "/10.77.0.11\n" ID1 "/10.77.0.11\n" ID2 "/10.77.0.12\n");
 	style = (struct list_style){.fields = "unit,foo"};
 	expect(list_print_units, &style, "Invalid key in output format: \"foo\"; see --help");
+}
+
+/* Times are in the zone of who reads them, and say in which. */
+static void test_since(void **state)
+{
+	struct list_style style = {.fields = "unit,since"};
+
+	(void)state;
+	fleet.states[0].since_us = UINT64_C(1795243300623791);
+	assert_int_equal(setenv("TZ", "UTC0", 1), 0);
+	expect(list_print_units, &style,
+		"hello.service\t2026-11-21 06:41:40 UTC\nlog.service\t-\nlog.service\t-\n");
+	assert_int_equal(setenv("TZ", "CET-1", 1), 0);
+	tzset(); /* localtime_r(3) need not look again */
+	expect(list_print_units, &style,
+		"hello.service\t2026-11-21 07:41:40 CET\nlog.service\t-\nlog.service\t-\n");
+	unsetenv("TZ");
 }
 
 static void test_unit_files(void **state)
@@ -220,6 +238,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_units, set_up),
+		cmocka_unit_test_setup(test_since, set_up),
 		cmocka_unit_test_setup(test_unit_files, set_up),
 		cmocka_unit_test_setup(test_empty, set_up),
 		cmocka_unit_test_setup(test_machines, set_up),

@@ -23,7 +23,7 @@ enum fl_code verb_cat(struct command *command, struct fl_error *err)
 	FL_TRY(connection_open(command->options, &connection, err));
 	FL_TRY(connection_units(connection, &names, 1, true, &reply, err));
 	if (reply->units_reply->n_units == 0)
-		return FL_FAIL(err, FL_E_NOT_FOUND, "Unit %s not found", name);
+		return DIALECT_FAIL(err, TEXT_UNIT_NOT_FOUND, name);
 	content = &reply->units_reply->units[0]->content;
 	if (fwrite(content->data, 1, content->len, stdout) != content->len)
 		return FL_FAIL(err, FL_E_IO, "standard output cannot be written");

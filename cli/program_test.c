@@ -18,6 +18,8 @@ static void test_help(void **state)
 	program_expect_part("--help", 0, "FLOTACTL_ENDPOINT");
 	program_expect_part("help start", 0, "flotactl start [OPTIONS] UNIT...");
 	program_expect_part("start --help", 0, "--block-attempts=N");
+	program_expect_part("help exit-codes", 0, "  8  No machine can take a unit now.\n");
+	program_expect_part("help environment", 0, "  NO_COLOR, TERM\n");
 	program_expect_part("man", 0, ".TH FLOTACTL 1");
 	program_expect("--version", 0, "flotactl version " FLOTA_VERSION "\n");
 }

@@ -23,7 +23,6 @@ enum fl_code ssh_args(const struct cli_options *options, struct fl_strv *args, s
 		FL_TRY(add(args, "-p", fl_printf("%" PRIu64, options->ssh_port), err));
 	if (options->forward_agent)
 		FL_TRY(fl_strv_add(args, "-A", err));
-	/* What fleetctl alone has; else it is for ssh_config(5). */
 	if (options->ssh_timeout_ms > 0)
 		FL_TRY(add(args, "-o",
 			fl_printf(
@@ -32,7 +31,7 @@ enum fl_code ssh_args(const struct cli_options *options, struct fl_strv *args, s
 	if (options->known_hosts_file != NULL && options->known_hosts_file[0] != '\0')
 		FL_TRY(add(args, "-o",
 			fl_printf("UserKnownHostsFile=%s", options->known_hosts_file), err));
-	if (dialect->n_options > 0)
+	if (dialect->asks_host_keys || !options->strict_host_keys)
 		FL_TRY(add(args, "-o",
 			fl_printf("StrictHostKeyChecking=%s",
 				options->strict_host_keys ? "ask" : "no"),

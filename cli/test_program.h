@@ -29,3 +29,6 @@ void program_expect_part(const char *args, int exit_code, const char *part);
  * FLOTACTL_ENDPOINT names from then on. Returns when it serves. */
 pid_t program_start_coordinator(void);
 void program_stop_coordinator(pid_t pid);
+
+/* The end of what is said of a unit that does not exist. */
+#define SEE_UNITS "; \"flotactl list-unit-files\" lists those that do\n"

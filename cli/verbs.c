@@ -217,18 +217,7 @@ static const struct fl_option ssh_options[] = {
 		.short_name = 'A',
 		.type = FL_OPTION_BOOL,
 		AT(forward_agent),
-		.doc = "Let programs there use your keys: ssh's -A."},
-	{.name = "ssh-port",
-		.type = FL_OPTION_UINT,
-		.value_name = "PORT",
-		.max = 65535,
-		AT(ssh_port),
-		.doc = "ssh's -p."},
-	{.name = "ssh-username",
-		.type = FL_OPTION_STRING,
-		.value_name = "NAME",
-		AT(ssh_username),
-		.doc = "Who to be there: ssh's -l."}};
+		.doc = "Let programs there use your keys: ssh's -A."}};
 
 #define OPTIONS(table) .options = (table), .n_options = FL_COUNT(table)
 #define ANY            SIZE_MAX
@@ -296,7 +285,8 @@ const struct verb verbs[] = {
 	{"ssh", "[MACHINE | UNIT] [COMMAND...]", 0, ANY, OPTIONS(ssh_options), verb_ssh,
 		"A shell, or a command, on a machine by ssh(1)",
 		"MACHINE is an ID or the beginning of one, UNIT a unit on one machine. All else is "
-		"ssh's: your keys, ssh_config(5), the exit code.",
+		"ssh's: your keys, ssh_config(5), the exit code. --ssh-username, --ssh-port and "
+		"others are among the options of every verb.",
 		.options_first = true},
 	{"verify", "FILE...", 1, ANY, OPTIONS(verify_options), verb_verify,
 		"Check unit files, without a fleet",
@@ -317,8 +307,8 @@ const struct verb verbs[] = {
 	{"version", "", 0, 0, OPTIONS(output_options), verb_version,
 		"The versions of this program and, where it can be reached, of the coordinator",
 		""},
-	{"help", "[VERB]", 0, 1, .run = verb_help, .summary = "Help on flotactl or on a verb",
-		.help = ""},
+	{"help", "[VERB | exit-codes | environment]", 0, 1, .run = verb_help,
+		.summary = "Help on flotactl, on a verb or on what it ends with", .help = ""},
 	{"man", "", 0, 0, .run = verb_man, .summary = "Write the manual page, in man(7)'s language",
 		.help = ""},
 };
@@ -436,14 +426,12 @@ static enum fl_code check_args(const struct command *command, struct fl_error *e
 	const struct verb *verb = command->verb;
 
 	if (command->n_args < verb->min_args)
-		return FL_FAIL(err, FL_E_USAGE,
-			"nothing is given to %s; it is used as: flotactl %s %s", verb->name,
-			verb->name, verb->args);
+		return FL_FAIL(err, FL_E_USAGE, "nothing is given to %s; it is used as: %s %s %s",
+			verb->name, dialect->program, verb->name, verb->args);
 	if (command->n_args > verb->max_args)
-		return FL_FAIL(err, FL_E_USAGE,
-			"\"%s\" is too much; it is used as: flotactl %s%s%s",
-			command->args[verb->max_args], verb->name, verb->args[0] != '\0' ? " " : "",
-			verb->args);
+		return FL_FAIL(err, FL_E_USAGE, "\"%s\" is too much; it is used as: %s %s%s%s",
+			command->args[verb->max_args], dialect->program, verb->name,
+			verb->args[0] != '\0' ? " " : "", verb->args);
 	return FL_OK;
 }
 
@@ -457,6 +445,7 @@ static struct fl_option_table options_of(
 		const struct fl_option *options;
 		size_t n;
 	} parts[] = {{global_options, n_global_options}, {dialect->options, dialect->n_options},
+		{dialect_ignored_options, dialect_n_ignored_options},
 		{verb != NULL ? verb->options : NULL, verb != NULL ? verb->n_options : 0}};
 	size_t n = 0;
 
@@ -503,7 +492,7 @@ enum fl_code command_parse(int argc, char **argv, struct cli_options *ret_option
 	command.args = argv + first;
 	command.n_args = (size_t)(argc - first);
 	*ret_command = command;
-	if (ret_options->help || ret_options->version || dialect_tells_no_args(ret_command))
+	if (ret_options->help || ret_options->version || dialect_tells_wrong_args(ret_command))
 		return FL_OK;
 	return check_args(&command, err);
 }

@@ -26,12 +26,18 @@ struct cli_options {
 	bool replace, lenient, no_block;
 	uint64_t block_attempts, timeout_ms;
 
-	/* Of ssh; of every verb as fleetctl. */
-	char *unit, *ssh_username, *known_hosts_file, *tunnel;
-	bool forward_agent, strict_host_keys;
+	/* Of every verb: how ssh(1) is called. */
+	char *tunnel, *ssh_username, *known_hosts_file;
+	bool strict_host_keys;
 	uint64_t ssh_port, ssh_timeout_ms;
+
+	/* Of every verb: what fleetctl had and has no meaning any more. */
 	char *ignored;
 	bool is_ignored;
+
+	/* Of ssh. */
+	char *unit;
+	bool forward_agent;
 
 	/* Of apply and wait. */
 	bool yes, prune, dry_run, no_start;

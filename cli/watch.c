@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/batch.h"
+#include "cli/dialect.h"
 #include "cli/term.h"
 #include "cli/unit_args.h"
 
@@ -49,6 +50,7 @@ static enum fl_code find_units(struct batch *batch, const struct unit_args *args
 	FL_TRY(connection_units(batch->connection, names, args->n, false, &reply, err));
 	for (size_t i = 0; i < args->n; i++) {
 		struct item *item = &batch->items[i];
+		struct fl_error why = {0};
 
 		batch_set(batch, i, kind, names[i], NULL);
 		item->unsent = true;
@@ -56,7 +58,8 @@ static enum fl_code find_units(struct batch *batch, const struct unit_args *args
 		item->change.is_patient = true;
 		if (kind->goal == WAIT_FOR_GONE || has_unit(reply->units_reply, names[i]))
 			continue;
-		term_error("Unit %s does not exist.", names[i]);
+		(void)!DIALECT_FAIL(&why, TEXT_UNIT_UNKNOWN, names[i]);
+		term_error("%s", fl_error_text(&why));
 		item_settle(item, CHANGE_FAILED, FL_E_NOT_FOUND, "does not exist");
 	}
 	return FL_OK;
