@@ -59,11 +59,12 @@ void dialect_choose(const char *argv0);
 extern const struct fl_option dialect_ignored_options[];
 extern const size_t dialect_n_ignored_options;
 
-/* The text with its arguments, as an error of the code that belongs to it. */
+/* The text with its arguments, as an error of the code that belongs to it; which is never FL_OK, as
+ * the macro lets the compiler see. */
 enum fl_code dialect_fail(
 	struct fl_error *err, enum dialect_text text, const char *const *args) FL_MUST_CHECK;
 #define DIALECT_FAIL(err, text, ...) \
-	dialect_fail((err), (text), (const char *const[]){NULL, ##__VA_ARGS__})
+	(dialect_fail((err), (text), (const char *const[]){NULL, ##__VA_ARGS__}) ?: FL_E_INTERNAL)
 
 /* What stands before an error that ends the verb (nullable: none yet), and what it ends with. */
 const char *dialect_context(const struct verb *verb, enum fl_code code);

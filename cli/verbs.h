@@ -12,41 +12,29 @@
 
 /* The values of all options. Which of them a verb takes, its row says; others keep their zero. */
 struct cli_options {
-	/* Of every verb. */
+	/* Of every verb; of those that use ssh(1), how it is called; what fleetctl had and has no
+	 * meaning any more. */
 	char *endpoint, *context;
 	char *ca_file, *cert_file, *key_file;
 	uint64_t request_timeout_ms;
-	bool help, version;
+	char *tunnel, *ssh_username, *known_hosts_file;
+	uint64_t ssh_port, ssh_timeout_ms;
+	char *ignored;
+	bool help, version, strict_host_keys, is_ignored;
 
 	/* Of listings and results. */
 	bool full, no_legend;
-	char *fields, *output;
 
 	/* Of verbs that change units. */
 	bool replace, lenient, no_block;
+	bool yes, prune, dry_run, no_start; /* of apply */
 	uint64_t block_attempts, timeout_ms;
+	char *fields, *output;
 
-	/* Of every verb: how ssh(1) is called. */
-	char *tunnel, *ssh_username, *known_hosts_file;
-	bool strict_host_keys;
-	uint64_t ssh_port, ssh_timeout_ms;
-
-	/* Of every verb: what fleetctl had and has no meaning any more. */
-	char *ignored;
-	bool is_ignored;
-
-	/* Of ssh. */
-	char *unit;
-	bool forward_agent;
-
-	/* Of apply and wait. */
-	bool yes, prune, dry_run, no_start;
-	char *wait_for;
-
-	/* Of status and journal. */
-	bool follow;
+	/* Of wait, status, journal and ssh. */
+	char *wait_for, *machine, *unit;
 	uint64_t lines;
-	char *machine;
+	bool follow, forward_agent;
 };
 
 /* One use of a verb. */
