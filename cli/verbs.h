@@ -23,13 +23,13 @@ struct cli_options {
 	bool help, version, strict_host_keys, is_ignored;
 
 	/* Of listings and results. */
+	char *fields, *output;
 	bool full, no_legend;
 
 	/* Of verbs that change units. */
 	bool replace, lenient, no_block;
 	bool yes, prune, dry_run, no_start; /* of apply */
 	uint64_t block_attempts, timeout_ms;
-	char *fields, *output;
 
 	/* Of wait, status, journal and ssh. */
 	char *wait_for, *machine, *unit;
