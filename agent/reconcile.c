@@ -125,8 +125,12 @@ size_t reconcile_report(
 	struct fl_list *node;
 	size_t n = 0;
 
-	while ((node = fl_list_pop(&reconcile->told)) != NULL)
-		forget(reconcile, FL_LIST_ENTRY(node, struct unit, report));
+	while ((node = fl_list_pop(&reconcile->told)) != NULL) {
+		struct unit *unit = FL_LIST_ENTRY(node, struct unit, report);
+
+		if (unit_is_gone(unit)) /* it may have come again since */
+			forget(reconcile, unit);
+	}
 	while (n < max && !fl_list_empty(&reconcile->reports)) {
 		struct unit *unit =
 			FL_LIST_ENTRY(fl_list_pop(&reconcile->reports), struct unit, report);

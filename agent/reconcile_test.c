@@ -392,6 +392,30 @@ static void test_it_comes_back_while_it_goes(void **state)
 	expect_steps(t, "stop a.service; start a.service; ");
 }
 
+static void test_it_comes_back_when_it_is_gone_and_told(void **state)
+{
+	struct test *t = *state;
+	Pb__Assignment a = assignment("a.service", "v1", LAUNCHED);
+	Pb__UnitState report;
+
+	run_launched(t, "a.service", "v1");
+	reconcile_remove(t->reconcile, "a.service", 2);
+	finish(t, "a.service");
+	assert_true(report_of(t, "a.service", &report));
+	assert_string_equal(report.load, "not-found");
+	fl_buf_clear(&t->fake.log);
+	a.revision = a.epoch = 3;
+	assign(t, &a);
+	/* A report of others, while it is installed. */
+	(void)report_of(t, "b.service", &report);
+	assert_int_equal(fl_map_count(t->fake.units), 1);
+	finish(t, "a.service");
+	expect_steps(t, "install a.service; start a.service; ");
+	assert_true(report_of(t, "a.service", &report));
+	assert_int_equal(report.done_revision, 3);
+	assert_string_equal(report.active, "active");
+}
+
 static void test_removed_while_it_starts(void **state)
 {
 	struct test *t = *state;
@@ -720,6 +744,7 @@ int main(void)
 		T(test_epochs),
 		T(test_removal),
 		T(test_it_comes_back_while_it_goes),
+		T(test_it_comes_back_when_it_is_gone_and_told),
 		T(test_removed_while_it_starts),
 		T(test_removed_before_its_start_is_seen),
 		T(test_changed_while_it_is_installed),
