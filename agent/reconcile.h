@@ -50,7 +50,8 @@ enum fl_code reconcile_assign(struct reconcile *reconcile, const Pb__Assignment 
 	struct fl_error *err) FL_MUST_CHECK;
 
 /* It is no longer this machine's: stopped, removed and forgotten. @revision is of the assignment
- * that says so. Unknown names are ignored. */
+ * that says so. That nothing of it is left is reported of every name, of one that never came here
+ * too: the coordinator may wait for that word before it places the unit elsewhere. */
 void reconcile_remove(struct reconcile *reconcile, const char *name, uint64_t revision);
 
 /* Another coordinator's assignments follow: its epochs and revisions are not those known so far. */

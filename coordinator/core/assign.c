@@ -18,13 +18,19 @@ static void drop_tombstones(struct machine *machine, uint64_t upto)
 			return;
 		/* Who asks from before this revision would miss it. */
 		machine->deltas_from = placement->revision;
-		placement_free(placement);
+		placement_bury(placement);
 	}
 }
 
 void assignment_acknowledge(struct core *core, struct machine *machine, uint64_t revision)
 {
-	(void)core;
+	struct placement *placement;
+
+	FL_LIST_FOREACH (placement, &machine->tombstones, tombstone) {
+		if (placement->revision > revision)
+			break;
+		held_acknowledged(core, placement, revision);
+	}
 	drop_tombstones(machine, revision);
 }
 
@@ -46,6 +52,10 @@ void assignment_begin_again(struct core *core, struct machine *machine)
 	fl_list_splice(&entries, &machine->changes);
 	FL_LIST_FOREACH_SAFE (placement, &entries, change, following)
 		placement_touch(core, placement);
+	/* What is held waits for the agent's word. */
+	RB_FOREACH (placement, placement_tree, &machine->placements)
+		if (placement->removed)
+			placement_entomb(core, placement);
 }
 
 bool assignment_needs_reset(const struct core *core, const struct machine *machine,

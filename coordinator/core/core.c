@@ -34,6 +34,7 @@ enum fl_code core_new(
 	fl_list_init(&core->rechecks);
 	fl_list_init(&core->helped);
 	fl_list_init(&core->globals_of);
+	fl_list_init(&core->held);
 	fl_list_init(&core->overflows);
 	fl_list_init(&core->reap);
 	events_init(core);
@@ -132,7 +133,9 @@ static enum fl_code load_unit(struct core *core, const Pb__UnitRecord *record, s
 	}
 	unit_body_set(core, unit, &body);
 	unit->stored_machine_id = fl_strdup(record->machine_id);
-	if (unit->stored_machine_id == NULL)
+	unit->stored_held_id = fl_strdup(record->held_machine_id);
+	unit->stored_held_epoch = record->held_epoch;
+	if (unit->stored_machine_id == NULL || unit->stored_held_id == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	unit->desired = record->desired != PB__DESIRED_STATE__DESIRED_STATE_UNSPECIFIED
 				? record->desired
@@ -183,12 +186,15 @@ enum fl_code core_load(
 /* What is stored of a unit becomes its placement, or makes it wait for a machine. */
 static enum fl_code place_stored(struct core *core, struct unit *unit, struct fl_error *err)
 {
-	struct machine *machine = NULL;
+	struct machine *machine = machine_find(core, unit->stored_machine_id);
+	struct machine *held = machine_find(core, unit->stored_held_id);
 
-	if (unit->stored_machine_id != NULL)
-		machine = machine_find(core, unit->stored_machine_id);
 	free(FL_TAKE(unit->stored_machine_id));
+	free(FL_TAKE(unit->stored_held_id));
 	unit->revision = core_next_revision(core);
+	if (held != NULL && held != machine &&
+		!held_restore(core, unit, held, unit->stored_held_epoch))
+		return FL_FAIL_NO_MEMORY(err);
 	if (!unit_is_active(unit))
 		return FL_OK;
 	if (machine == NULL || unit->body.rules.global)
@@ -254,6 +260,7 @@ enum fl_code core_step(struct core *core, const struct core_event *event, uint64
 	code = dispatch(core, event, &answer, err);
 	/* Whoever has just been heard of is not lost: leases are looked at afterwards. */
 	leases_check(core);
+	held_check(core);
 	settle_retry(core);
 	settle(core);
 	while ((link = fl_list_pop(&core->overflows)) != NULL)
@@ -267,6 +274,8 @@ uint64_t core_next_deadline(const struct core *core)
 {
 	uint64_t deadline = leases_next_deadline(core);
 
+	if (held_next_deadline(core) < deadline)
+		deadline = held_next_deadline(core);
 	if (core->memory_retry_ms != 0 && core->memory_retry_ms < deadline)
 		deadline = core->memory_retry_ms;
 	return deadline;

@@ -139,6 +139,10 @@ static enum fl_code pack_unit(
 	if (placed)
 		record.machine_id = unit->placed->machine->id;
 	record.epoch = unit->epoch;
+	if (unit->held != NULL) {
+		record.held_machine_id = unit->held->machine->id;
+		record.held_epoch = unit->held->epoch;
+	}
 	record.lenient = unit->body.lenient;
 	return wire_pack_record(&record.base, &write->data, &write->len, err);
 }

@@ -8,7 +8,9 @@
  *	change.c    what people ask for: submit, set, restart, destroy
  *	machines.c  machines, their metadata, pools by load
  *	leases.c    who is heard of, who is lost, whether anything may move
- *	place.c     placements: made, taken back, chosen
+ *	place.c     placements: made, taken back; what speaks against one
+ *	choose.c    the choice of a machine
+ *	held.c      units that have left a machine which may still run them
  *	settle.c    what follows from a change: rechecks, retries, globals
  *	report.c    what agents say of their units
  *	assign.c    what an agent is told
@@ -106,6 +108,8 @@ struct machine {
 
 	uint64_t states_session; /* whose unit states are known here */
 	bool in_all; /* a report with `all` has begun and not ended */
+	uint64_t
+		all_revision; /* the assignment that its agent had on disk at the beginning of it */
 	uint32_t all_round;
 
 	struct fl_list helped; /* of core->helped */
@@ -160,7 +164,11 @@ struct unit {
 
 	struct fl_list placements; /* tombstones too */
 	struct placement *placed; /* of a unit that is not global */
-	char *stored_machine_id; /* between core_load() and core_loaded() */
+	struct placement *held; /* a tombstone whose machine has not let go of it: held.c */
+	uint64_t held_until_ms;
+	struct fl_list held_link; /* of core->held, unless held_until_ms is UINT64_MAX */
+	char *stored_machine_id, *stored_held_id; /* between core_load() and core_loaded() */
+	uint64_t stored_held_epoch;
 
 	struct fl_list waiting; /* of core->fresh or core->waiting: active, and not placed */
 	unsigned refused_for; /* bits 1 << enum refusal, of all machines */
@@ -197,6 +205,7 @@ struct placement {
 	uint64_t epoch;
 	uint64_t revision; /* of its last change: the agent's cursor */
 	bool removed; /* a tombstone: the agent must let go of it */
+	bool gone; /* and nothing of it is left there */
 	bool is_old; /* from before this core began: its first state is no news */
 	uint32_t n_told; /* events of its state, in the minute from @told_ms */
 	uint64_t told_ms;
@@ -241,6 +250,7 @@ struct core {
 	bool help_all; /* anything, not only another unit */
 	bool globals_changed; /* which global unit runs where, on every machine */
 	struct fl_list globals_of; /* or on these */
+	struct fl_list held; /* units that are held for a time, the first to end first */
 	struct fl_list overflows; /* machines with too many tombstones */
 	struct fl_list reap; /* destroyed units, to be freed when nobody holds them */
 
@@ -328,6 +338,32 @@ void units_free(struct core *core);
  * core->fresh. */
 void unit_wake_followers(struct core *core, const struct unit *unit);
 
+/* ---- held.c ------------------------------------------------------------------------------ */
+
+#define HELD_LIMIT_MS 90000U
+
+/* The unit leaves its machine, which may go on to run it: it is placed on no other until
+ * held_release(). @until_ms is UINT64_MAX, or HELD_LIMIT_MS from now. */
+void held_begin(struct core *core, struct placement *placement, uint64_t until_ms);
+/* Its machine has let go of it, or it is not waited for any longer: the unit may be anywhere. Nothing
+ * happens where none is held. @placement may be freed. */
+void held_release(struct core *core, struct placement *placement, const char *why);
+/* A machine says that nothing is left of a unit that was removed, and what its agent's disk has. */
+void held_gone(struct core *core, struct placement *placement, uint64_t saved_revision);
+void held_acknowledged(struct core *core, struct placement *placement, uint64_t saved_revision);
+/* It comes back to where it was held. */
+void held_forget(struct core *core, struct unit *unit);
+/* As the store has it. false: no memory. */
+bool held_restore(struct core *core, struct unit *unit, struct machine *machine, uint64_t epoch);
+/* Ends what has been held for long enough. */
+void held_check(struct core *core);
+uint64_t held_next_deadline(const struct core *core);
+
+static inline bool placement_is_held(const struct placement *placement)
+{
+	return placement->unit->held == placement;
+}
+
 /* ---- change.c, report.c ------------------------------------------------------------------ */
 
 enum fl_code core_do_change(struct core *core, const struct core_change *change,
@@ -381,6 +417,7 @@ enum fl_code core_do_sync(
 enum refusal {
 	REFUSAL_NONE,
 	REFUSAL_STATE,
+	REFUSAL_HELD, /* it may still run on another machine */
 	REFUSAL_MACHINE_ID,
 	REFUSAL_METADATA,
 	REFUSAL_MACHINE_OF,
@@ -413,6 +450,10 @@ struct placement *placement_find(const struct machine *machine, const char *name
 bool placement_make(struct core *core, struct unit *unit, struct machine *machine, uint64_t epoch);
 /* Becomes a tombstone. */
 void placement_remove(struct core *core, struct placement *placement);
+/* The tombstone is to be told, or told again. */
+void placement_entomb(struct core *core, struct placement *placement);
+/* The agent's disk has the removal; what is not held is freed. */
+void placement_bury(struct placement *placement);
 /* The agent is to be told of it (again): a new revision. */
 void placement_touch(struct core *core, struct placement *placement);
 void placement_free(struct placement *placement);
@@ -431,6 +472,9 @@ void settle_deactivate(struct core *core, struct unit *unit);
 /* Takes a unit from its machine, or a global one from all; it is not placed again unless
  * settle_activate() says so. @why is for the log; NULL: not worth a line. */
 void settle_unplace(struct core *core, struct unit *unit, const char *why);
+/* Takes a unit that is not global from its machine, to be placed elsewhere: when that machine has
+ * let go of it, if it is up. */
+void settle_displace(struct core *core, struct unit *unit, const char *why);
 void settle_recheck(struct core *core, struct unit *unit);
 void settle_recheck_machine(struct core *core, struct machine *machine);
 /* Something that was in the way on @machine is gone: another unit, or with @all anything. */

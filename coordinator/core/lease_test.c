@@ -87,6 +87,8 @@ static void a_follower_with_data_waits_and_rejoins_its_leader(void **state)
 	assert_where(fleet, "a.service", "m2");
 	assert_where(fleet, "f.service", "m1");
 	fleet_beat(fleet, "m1");
+	assert_where(fleet, "f.service", "");
+	fleet_let_go(fleet, "m1");
 	assert_where(fleet, "f.service", "m2");
 }
 

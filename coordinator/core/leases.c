@@ -100,12 +100,18 @@ bool leases_let_go(struct core *core, const struct placement *placement)
 	return false;
 }
 
+/* One that was about to move when the machine was lost. */
+static bool held_for_a_time(const struct placement *placement)
+{
+	return placement_is_held(placement) && placement->unit->held_until_ms != UINT64_MAX;
+}
+
 static bool has_units_to_move(struct machine *machine)
 {
 	struct placement *placement;
 
 	RB_FOREACH (placement, placement_tree, &machine->placements) {
-		if (moves_when_lost(placement))
+		if (moves_when_lost(placement) || held_for_a_time(placement))
 			return true;
 	}
 	return false;
@@ -113,9 +119,13 @@ static bool has_units_to_move(struct machine *machine)
 
 static void move_units(struct core *core, struct machine *machine)
 {
-	struct placement *placement;
+	struct placement *placement, *following;
 
-	RB_FOREACH (placement, placement_tree, &machine->placements) {
+	RB_FOREACH_SAFE (placement, placement_tree, &machine->placements, following) {
+		if (held_for_a_time(placement)) {
+			held_release(core, placement, "its machine is lost");
+			continue;
+		}
 		if (!moves_when_lost(placement))
 			continue;
 		settle_unplace(core, placement->unit, "its machine is lost");

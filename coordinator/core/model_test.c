@@ -146,6 +146,8 @@ static void random_agent(struct model *model)
 		return;
 	agent_sync(agent, &model->fleet);
 	fleet_check_assignment(model->fleet.core, model->ids[i], agent->units);
+	if (pick(model, 2) == 0)
+		fleet_let_go(&model->fleet, model->ids[i]);
 }
 
 /* Shows only the first line that differs. */

@@ -79,14 +79,23 @@ static void state_forget(struct placement_state *state)
 	*state = (struct placement_state){0};
 }
 
+static void tombstone_take_away(struct placement *placement)
+{
+	if (!fl_list_linked(&placement->tombstone))
+		return;
+	fl_list_remove(&placement->tombstone);
+	placement->machine->n_tombstones--;
+}
+
 bool placement_make(struct core *core, struct unit *unit, struct machine *machine, uint64_t epoch)
 {
 	struct placement *placement = placement_find(machine, unit->name);
 
 	if (placement != NULL) {
 		fl_assert(placement->removed);
-		fl_list_remove(&placement->tombstone);
-		machine->n_tombstones--;
+		if (placement_is_held(placement))
+			held_forget(core, unit);
+		tombstone_take_away(placement);
 		placement->removed = false;
 		state_forget(&placement->state);
 	} else {
@@ -111,6 +120,26 @@ bool placement_make(struct core *core, struct unit *unit, struct machine *machin
 	return true;
 }
 
+void placement_entomb(struct core *core, struct placement *placement)
+{
+	struct machine *machine = placement->machine;
+
+	placement->gone = false;
+	placement_touch(core, placement);
+	fl_list_append(&machine->tombstones, &placement->tombstone);
+	machine->n_tombstones++;
+	if (machine->n_tombstones > CORE_TOMBSTONES_MAX && !fl_list_linked(&machine->overflow))
+		fl_list_append(&core->overflows, &machine->overflow);
+}
+
+void placement_bury(struct placement *placement)
+{
+	tombstone_take_away(placement);
+	fl_list_remove(&placement->change);
+	if (!placement_is_held(placement))
+		placement_free(placement);
+}
+
 void placement_remove(struct core *core, struct placement *placement)
 {
 	struct machine *machine = placement->machine;
@@ -119,11 +148,7 @@ void placement_remove(struct core *core, struct placement *placement)
 	placement_unindex(placement);
 	placement->removed = true;
 	state_forget(&placement->state);
-	placement_touch(core, placement);
-	fl_list_append(&machine->tombstones, &placement->tombstone);
-	machine->n_tombstones++;
-	if (machine->n_tombstones > CORE_TOMBSTONES_MAX && !fl_list_linked(&machine->overflow))
-		fl_list_append(&core->overflows, &machine->overflow);
+	placement_entomb(core, placement);
 	if (unit->placed == placement)
 		unit->placed = NULL;
 	machine_load_change(machine, -1);
@@ -138,9 +163,7 @@ void placement_free(struct placement *placement)
 	struct machine *machine = placement->machine;
 
 	placement_unindex(placement);
-	if (placement->removed)
-		machine->n_tombstones--;
-	fl_list_remove(&placement->tombstone);
+	tombstone_take_away(placement);
 	fl_list_remove(&placement->change);
 	fl_list_remove(&placement->of_unit);
 	RB_REMOVE(placement_tree, &machine->placements, placement);
@@ -362,6 +385,11 @@ enum refusal place_check(
 	if (!unit->body.rules.global && machine->fsm.state == MACHINE_UNKNOWN) {
 		say(why, "not heard of yet since the coordinator started");
 		return REFUSAL_STATE;
+	}
+	if (unit->held != NULL && unit->held->machine != machine) {
+		say(why, "machine %.8s, which it has left, has not let go of it yet",
+			unit->held->machine->id);
+		return REFUSAL_HELD;
 	}
 	refusal = place_check_stay(unit, machine, why);
 	if (refusal == REFUSAL_NONE && !unit->body.rules.global &&

@@ -119,6 +119,8 @@ static void metadata_that_changes_moves_units(void **state)
 		"none of 1 machines can take it: "
 		"1 × metadata role=db wanted, the machine has role=web");
 	fleet_join(fleet, "m2", "role=db");
+	assert_where(fleet, "a.service", "");
+	fleet_let_go(fleet, "m1");
 	assert_where(fleet, "a.service", "m2");
 	assert_where(fleet, "g.service", "m2");
 }
@@ -190,6 +192,7 @@ static void followers_go_with_their_leader(void **state)
 		"wants to be with unit a.service (MachineOf=), which is on machine m2");
 	/* The leader moves, both go along. */
 	assert_true(fleet_replace(fleet, "a.service", "MachineMetadata=k=1"));
+	fleet_let_go(fleet, "m2");
 	assert_where(fleet, "a.service", "m1");
 	assert_where(fleet, "b.service", "m1");
 	assert_where(fleet, "c.service", "m1");
@@ -242,6 +245,7 @@ static void two_leaders_must_be_together(void **state)
 	assert_true(fleet_start(fleet, "z.service", "MachineOf=g.service"));
 	assert_where(fleet, "z.service", "m2");
 	assert_true(fleet_replace(fleet, "b.service", "MachineMetadata=k=1"));
+	fleet_let_go(fleet, "m2");
 	assert_where(fleet, "x.service", "m1");
 	assert_where(fleet, "y.service", "");
 	assert_true(fleet_unload(fleet, "g.service"));
@@ -265,6 +269,7 @@ static void a_replacing_unit_sends_the_old_one_elsewhere(void **state)
 	assert_true(fleet_start(fleet, "f2.service", ""));
 	assert_true(fleet_start(fleet, "new.service", "Replaces=old.*"));
 	assert_where(fleet, "new.service", "m1");
+	fleet_let_go(fleet, "m1");
 	assert_where(fleet, "old.service", "m2");
 	assert_where(fleet, "follower.service", "m2");
 	/* It does not come back to who replaced it. */
@@ -373,6 +378,7 @@ static void a_global_unit_displaces_what_conflicts_with_it(void **state)
 	assert_true(fleet_start(fleet, "a.service", "Conflicts=g.service"));
 	assert_where(fleet, "a.service", "m1");
 	assert_true(fleet_start(fleet, "g.service", "Global=true\nMachineMetadata=k=1"));
+	fleet_let_go(fleet, "m1");
 	assert_where(fleet, "a.service", "m2");
 }
 
@@ -415,11 +421,13 @@ static void a_changed_rule_moves_the_unit(void **state)
 	assert_where(fleet, "a.service", "m1");
 	assert_int_equal(fleet_epoch(fleet, "a.service"), epoch);
 	assert_true(fleet_replace(fleet, "a.service", "MachineMetadata=k=2"));
+	fleet_let_go(fleet, "m1");
 	assert_where(fleet, "a.service", "m2");
 	assert_true(fleet_epoch(fleet, "a.service") > epoch);
 	/* A waiting unit whose file changes is tried again. */
 	assert_true(fleet_replace(fleet, "a.service", "MachineMetadata=k=3"));
 	assert_where(fleet, "a.service", "");
+	fleet_let_go(fleet, "m2");
 	assert_true(fleet_replace(fleet, "a.service", ""));
 	assert_where(fleet, "a.service", "m1");
 }

@@ -75,19 +75,25 @@ static void tell_state(struct core *core, struct placement *placement)
 				: "");
 }
 
-static void take_state(
-	struct core *core, struct machine *machine, const Pb__UnitState *from, uint64_t received_us)
+/* The removal was carried out: nothing of the unit is left there. */
+static void take_removed(struct core *core, struct placement *placement, const Pb__UnitState *state,
+	uint64_t saved_revision)
 {
-	struct placement *placement = placement_find(machine, from->name);
-	struct placement_state *state;
-	struct unit *unit;
+	placement->state.all_round = placement->machine->all_round;
+	if (state->done_revision >= placement->revision &&
+		state->desired == PB__DESIRED_STATE__INACTIVE &&
+		strcmp(state->load, "not-found") == 0 && strcmp(state->active, "inactive") == 0)
+		held_gone(core, placement, saved_revision);
+}
+
+static void take_placed(struct core *core, struct placement *placement, const Pb__UnitState *from,
+	uint64_t received_us)
+{
+	struct placement_state *state = &placement->state;
+	struct unit *unit = placement->unit;
 	bool changed, news;
 
-	if (placement == NULL || placement->removed || placement->epoch != from->epoch)
-		return;
-	unit = placement->unit;
-	state = &placement->state;
-	state->all_round = machine->all_round;
+	state->all_round = placement->machine->all_round;
 	changed = !state->known;
 	state->known = true;
 	changed |= WORD_SET(state->load, from->load);
@@ -117,15 +123,34 @@ static void take_state(
 	placement->is_old = false;
 }
 
-/* What a complete report did not mention is not known any more. */
+static void take_state(struct core *core, struct machine *machine, const Pb__UnitState *from,
+	const struct core_report *event)
+{
+	struct placement *placement = placement_find(machine, from->name);
+
+	if (placement != NULL && placement->removed)
+		take_removed(core, placement, from, event->report->revision);
+	else if (placement != NULL && placement->epoch == from->epoch)
+		take_placed(core, placement, from, event->received_us);
+}
+
+/* What a complete report did not mention is not known any more; and it is not there, where the agent
+ * knew of its removal when the report began. */
 static void forget_unmentioned(struct core *core, struct machine *machine)
 {
-	struct placement *placement;
+	struct placement *placement, *following;
 
-	RB_FOREACH (placement, placement_tree, &machine->placements) {
+	RB_FOREACH_SAFE (placement, placement_tree, &machine->placements, following) {
 		struct placement_state *state = &placement->state;
 
-		if (!state->known || state->all_round == machine->all_round)
+		if (state->all_round == machine->all_round)
+			continue;
+		if (placement->removed) {
+			if (machine->all_revision >= placement->revision)
+				held_gone(core, placement, machine->all_revision);
+			continue;
+		}
+		if (!state->known)
 			continue;
 		free(state->error);
 		*state = (struct placement_state){0};
@@ -156,6 +181,7 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 	if (report->all && (!machine->in_all || machine->states_session != report->session)) {
 		machine->states_session = report->session;
 		machine->in_all = true;
+		machine->all_revision = report->revision;
 		machine->all_round++;
 	}
 	if (machine->states_session != report->session) {
@@ -164,7 +190,7 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 		return FL_OK;
 	}
 	for (size_t i = 0; i < report->n_states; i++)
-		take_state(core, machine, report->states[i], event->received_us);
+		take_state(core, machine, report->states[i], event);
 	if (report->all && !report->more) {
 		forget_unmentioned(core, machine);
 		machine->in_all = false;

@@ -91,6 +91,20 @@ void settle_unplace(struct core *core, struct unit *unit, const char *why)
 	mark_unit_write(core, unit);
 }
 
+void settle_displace(struct core *core, struct unit *unit, const char *why)
+{
+	struct placement *placement = unit->placed;
+
+	displaced(core, unit, placement->machine, why);
+	if (machine_is_up(placement->machine))
+		held_begin(core, placement,
+			unit->body.rules.exclusive ? UINT64_MAX : core->now_ms + HELD_LIMIT_MS);
+	else
+		placement_remove(core, placement);
+	mark_unit_write(core, unit);
+	settle_activate(core, unit);
+}
+
 void settle_recheck(struct core *core, struct unit *unit)
 {
 	if (!fl_list_linked(&unit->recheck))
@@ -194,8 +208,7 @@ static void decide_recheck(struct core *core, struct unit *unit)
 			return;
 		fl_buf_text(&why, "its machine is lost");
 	}
-	settle_unplace(core, unit, fl_buf_str(&why));
-	settle_activate(core, unit);
+	settle_displace(core, unit, fl_buf_str(&why));
 }
 
 /* Those whom @unit, which has come to @machine, replaces go elsewhere. */
@@ -212,8 +225,7 @@ static void displace_replaced(struct core *core, struct unit *unit, struct machi
 			old->replaced_in_step == core->step || !place_replaces(unit, old))
 			continue;
 		old->replaced_in_step = core->step;
-		settle_unplace(core, old, "replaced");
-		settle_activate(core, old);
+		settle_displace(core, old, "replaced");
 	}
 }
 

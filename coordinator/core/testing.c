@@ -254,6 +254,17 @@ void fleet_state(
 				  .report = {.report = &report, .received_us = 5000}});
 }
 
+void fleet_let_go(struct fleet *fleet, const char *machine)
+{
+	Pb__ReportRequest report = PB__REPORT_REQUEST__INIT;
+
+	report.machine_id = (char *)machine;
+	report.session = fleet->session;
+	report.revision = core_revision(fleet->core);
+	report.all = true;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT, .report = {.report = &report}});
+}
+
 /* ---- Chance ------------------------------------------------------------------------------ */
 
 /* xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators"). */
@@ -460,6 +471,7 @@ void agent_close(struct agent *agent)
 		core_message_free(&((Pb__Assignment *)fl_map_value(entry))->base);
 	fl_map_free(agent->units);
 	fl_strv_fini(&agent->seen);
+	fl_strv_fini(&agent->removed);
 }
 
 static void agent_take(struct agent *agent, Pb__SyncReply *reply)
@@ -469,8 +481,10 @@ static void agent_take(struct agent *agent, Pb__SyncReply *reply)
 		agent->resets++;
 		fl_strv_fini(&agent->seen);
 	}
-	for (size_t i = 0; i < reply->n_removed; i++)
+	for (size_t i = 0; i < reply->n_removed; i++) {
 		agent_drop(agent, reply->removed[i]);
+		assert_int_equal(fl_strv_add(&agent->removed, reply->removed[i], NULL), FL_OK);
+	}
 	for (size_t i = 0; i < reply->n_assignments; i++) {
 		Pb__Assignment *one = FL_TAKE(reply->assignments[i]);
 

@@ -75,6 +75,9 @@ const char *fleet_error(const struct fleet *fleet);
 void fleet_state(
 	struct fleet *fleet, const char *machine, const char *unit, const char *active_state);
 
+/* A machine says that it has nothing but what is assigned to it, of whose states it says nothing. */
+void fleet_let_go(struct fleet *fleet, const char *machine);
+
 /* The unit as people see it, until the next call. It must exist. */
 const Pb__Unit *fleet_unit(struct fleet *fleet, const char *name);
 /* The IDs of its machines, blanks between; "" = nowhere. */
@@ -101,6 +104,7 @@ struct agent {
 	bool resetting;
 	struct fl_map *units; /* name → Pb__Assignment */
 	struct fl_strv seen; /* in this reset */
+	struct fl_strv removed; /* names that it was told to remove */
 	unsigned pages, resets;
 };
 

@@ -102,8 +102,20 @@ static void check_waiting(const struct core *core, const struct unit *unit)
 	why_waiting(core, unit, core->now_ms, &why);
 	assert_true(why.len > 0);
 	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
-		if (machine_is_up(machine) && may_be_on(core, unit, machine, true))
+		if (machine_is_up(machine) &&
+			(unit->held == NULL || unit->held->machine == machine) &&
+			may_be_on(core, unit, machine, true))
 			fail_msg("%s waits although %s can take it", unit->name, machine->id);
+}
+
+static void check_held(const struct core *core, const struct unit *unit)
+{
+	assert_int_equal(fl_list_linked(&unit->held_link),
+		unit->held != NULL && unit->held_until_ms != UINT64_MAX);
+	if (unit->held == NULL)
+		return;
+	assert_true(unit->held->removed && unit->held->unit == unit && unit->placed == NULL);
+	assert_true(unit->held_until_ms > core->now_ms);
 }
 
 static void check_units(const struct core *core)
@@ -122,6 +134,7 @@ static void check_units(const struct core *core)
 			     !fl_list_linked(&unit->reap));
 		assert_false(fl_list_linked(&unit->recheck));
 		assert_true(global || placements == (unit->placed != NULL));
+		check_held(core, unit);
 		if (!unit_is_active(unit)) {
 			assert_int_equal(placements, 0);
 			assert_false(fl_list_linked(&unit->waiting));
@@ -199,7 +212,10 @@ static void check_machine(const struct core *core, const struct machine *machine
 
 	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
 		n_units += !placement->removed;
-		n_tombstones += placement->removed;
+		n_tombstones += fl_list_linked(&placement->tombstone);
+		/* One that its agent knows of is here for the agent's word only. */
+		assert_true(!placement->removed || fl_list_linked(&placement->tombstone) ||
+			    placement->unit->held == placement);
 		n_conflictors += live(placement) && placement->unit->body.rules.conflicts.n > 0;
 		assert_ptr_equal(placement->machine, machine);
 	}
@@ -265,6 +281,8 @@ void fleet_check_assignment(
 	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
 		const Pb__Assignment *has = fl_map_get(units, placement->unit->name);
 
+		if (placement->removed && placement->unit->held == placement)
+			continue;
 		assert_false(placement->removed);
 		if (has == NULL)
 			fail_msg("%s does not know of %s", machine_id, placement->unit->name);
@@ -307,6 +325,9 @@ void fleet_snapshot(const struct core *core, struct fl_buf *text)
 			if (live(placement))
 				fl_buf_printf(text, " %s/%" PRIu64, machine->id, placement->epoch);
 		}
+		if (unit->held != NULL)
+			fl_buf_printf(text, " held by %s/%" PRIu64, unit->held->machine->id,
+				unit->held->epoch);
 		fl_buf_text(text, "\n");
 	}
 	assert_true(fl_buf_ok(text));

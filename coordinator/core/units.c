@@ -272,11 +272,13 @@ void unit_free(struct core *core, struct unit *unit)
 {
 	fl_list_remove(&unit->waiting);
 	fl_list_remove(&unit->recheck);
+	fl_list_remove(&unit->held_link);
 	fl_list_remove(&unit->reap);
 	fl_list_remove(&unit->write.link);
 	fl_list_remove(&unit->changed);
 	unit_body_fini(core, &unit->body);
 	free(unit->stored_machine_id);
+	free(unit->stored_held_id);
 	free(unit->tenant);
 	free(unit->name);
 	free(unit);

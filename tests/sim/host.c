@@ -324,8 +324,9 @@ static void apply(struct host *host, const Pb__SyncReply *reply)
 	for (size_t i = 0; i < reply->n_removed; i++) {
 		struct agent_unit *unit = fl_map_get(host->agent_units, reply->removed[i]);
 
-		if (unit != NULL && unit->assigned)
-			unit_unassign(host, unit, reply->revision);
+		if (unit == NULL)
+			unit = unit_add(host, reply->removed[i]);
+		unit_unassign(host, unit, reply->revision);
 	}
 	host->revision = reply->revision;
 	if (!host->in_reset || reply->more)
@@ -518,11 +519,14 @@ static void send_report(struct host *host)
 	bool more;
 
 	if (host->all_wanted) {
+		/* The last report may not have arrived. */
 		FL_MAP_FOREACH (entry, following, host->agent_units) {
 			struct agent_unit *unit = fl_map_value(entry);
 
 			unit->reportable = !unit->held;
 		}
+	} else {
+		forget_gone(host);
 	}
 	report.machine_id = host->id;
 	report.session = host->session;
@@ -541,7 +545,6 @@ static void send_report(struct host *host)
 	link_call(&host->link, &envelope,
 		host->lease_ms > REPORT_MIN_MS ? host->lease_ms : REPORT_MIN_MS, on_report_reply,
 		host);
-	forget_gone(host);
 }
 
 /* ---- Life -------------------------------------------------------------------------------- */
