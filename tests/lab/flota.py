@@ -42,6 +42,29 @@ def settle(host, unit, state="active"):
 		f"{unit} on {host.name} to be {state}")
 
 
+# --- what none of our own programs would say: messages made by hand -------------------------------
+CHANGE = 12 # the body's field in an Envelope (proto/flota.proto)
+
+
+def varint(number):
+	out = b""
+	while number > 127:
+		out += bytes([number & 127 | 128])
+		number >>= 7
+	return out + bytes([number])
+
+
+def field(number, value):
+	"""A field of a protobuf message."""
+	if isinstance(value, int):
+		return varint(number << 3) + varint(value)
+	return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def envelope(number, body):
+	return field(1, 1) + field(2, 7) + field(number, body)
+
+
 class Flota:
 	"""A coordinator with its CA, and what it takes to join hosts to it.
 
@@ -120,6 +143,11 @@ class Flota:
 		names = [unit["unit"] for unit in self.json("list-unit-files")]
 		if names:
 			self.flotactl("destroy", *names)
+
+	def raw(self, directory, kind, message):
+		"""Says this with the certificate in the directory; stdout is the reply in hexadecimal."""
+		files = (directory / name for name in ("ca.crt", f"{kind}.crt", f"{kind}.key"))
+		return self.fleet.run(HERE / "rawpeer", *files, GATEWAY, PORT, input=message.hex(), check=False)
 
 	# --- hosts ------------------------------------------------------------------------------------
 	def issue(self, *argv):

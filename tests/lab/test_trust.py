@@ -2,8 +2,8 @@
 
 import pytest
 
-from flota import BIN, DENIED, ENDPOINT, PORT, UNAVAILABLE, Flota, service
-from lab import GATEWAY, HERE, Fleet, wait_until
+from flota import BIN, CHANGE, DENIED, ENDPOINT, PORT, UNAVAILABLE, Flota, envelope, field, service
+from lab import GATEWAY, Fleet, wait_until
 
 EXPIRED = "--not-after=2020-01-01T00:00:00Z"
 
@@ -175,35 +175,11 @@ def test_agent_with_another_machines_certificate(flota):
 
 
 # --- what none of our own programs would say ------------------------------------------------------
-def varint(number):
-	out = b""
-	while number > 127:
-		out += bytes([number & 127 | 128])
-		number >>= 7
-	return out + bytes([number])
-
-
-def field(number, value):
-	"""A field of a protobuf message."""
-	if isinstance(value, int):
-		return varint(number << 3) + varint(value)
-	return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def envelope(number, body):
-	return field(1, 1) + field(2, 7) + field(number, body)
-
-
-REPORT, SYNC, CHANGE, OUTPUT = 42, 40, 12, 44
-
-
-def raw(flota, directory, kind, message):
-	return flota.fleet.run(HERE / "rawpeer", *files(directory, kind), GATEWAY, PORT,
-		input=message.hex(), check=False)
+REPORT, SYNC, OUTPUT = 42, 40, 44
 
 
 def denied(flota, directory, kind, message):
-	done = raw(flota, directory, kind, message)
+	done = flota.raw(directory, kind, message)
 	assert done.returncode == 0, done.stderr
 	return b"that takes" in bytes.fromhex(done.stdout)
 
@@ -232,7 +208,7 @@ def test_operator_cannot_report_for_a_machine(flota, operator):
 
 def test_nonsense_is_survived(flota, operator):
 	for message in b"", b"\xff" * 64, envelope(CHANGE, b"\xff"), envelope(99, b"x"), b"\0" * 100000:
-		raw(flota, operator, "operator", message)
+		flota.raw(operator, "operator", message)
 	assert flota.coordinator.poll() is None
 	assert flota.flotactl("list-machines").returncode == 0
 
