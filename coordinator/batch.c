@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "coordinator/agents.h"
+#include "coordinator/followers.h"
 #include "coordinator/watches.h"
 
 #define RETRY_MIN_MS 250U
@@ -209,6 +210,9 @@ static void log_notes(struct coordinator *coordinator)
 		fl_log_text(note->level, note->event, note->text);
 		free(note);
 	}
+	if (coordinator->effects.n_notes_lost > 0)
+		fl_log(FL_WARNING, "log.lost", "lines=%u", coordinator->effects.n_notes_lost);
+	coordinator->effects.n_notes_lost = 0;
 }
 
 static void collect_woken(struct batch *batch)
@@ -220,6 +224,9 @@ static void collect_woken(struct batch *batch)
 		agents_collect(coordinator->agents, name, &batch->wake);
 	while ((name = core_pop_unit(&coordinator->effects)) != NULL)
 		watches_collect(coordinator->watches, name, &batch->wake);
+	if (coordinator->effects.events)
+		followers_collect(coordinator->followers, &batch->wake);
+	coordinator->effects.events = false;
 }
 
 /* What was committed is durable: tells those who wait for it. */

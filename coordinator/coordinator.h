@@ -7,6 +7,7 @@
  *	batch.c           what was decided becomes durable; only then do replies leave
  *	service_units.c   what people ask
  *	watches.c         their long polls
+ *	followers.c       who follows what happens
  *	service_agents.c  what machines ask; their long polls
  *	service_calls.c   status and journal, between the two
  *	tokens.c          replies remembered for requests that come twice
@@ -27,6 +28,7 @@ struct accounts;
 struct agents;
 struct batch;
 struct calls;
+struct followers;
 struct tokens;
 struct watches;
 
@@ -42,6 +44,7 @@ struct coordinator {
 	struct accounts *accounts;
 	struct agents *agents;
 	struct calls *calls;
+	struct followers *followers;
 	struct tokens *tokens;
 	struct watches *watches;
 	bool stopping;

@@ -27,6 +27,7 @@
 #include "coordinator/calls.h"
 #include "coordinator/commands.h"
 #include "coordinator/exchange.h"
+#include "coordinator/followers.h"
 #include "coordinator/store/sqlite.h"
 #include "coordinator/tokens.h"
 #include "coordinator/watches.h"
@@ -358,6 +359,7 @@ static enum fl_code make_parts(struct coordinator *coordinator, struct fl_error 
 	FL_TRY(accounts_new(&coordinator->accounts, err));
 	FL_TRY(agents_new(&coordinator->agents, err));
 	FL_TRY(calls_new(&coordinator->calls, err));
+	FL_TRY(followers_new(&coordinator->followers, err));
 	FL_TRY(tokens_new(&coordinator->tokens, err));
 	FL_TRY(watches_new(&coordinator->watches, err));
 	return batch_new(&coordinator->batch, coordinator, err);
@@ -370,6 +372,7 @@ static void free_parts(struct coordinator *coordinator)
 		calls_free(coordinator->calls);
 	watches_free(coordinator->watches);
 	tokens_free(coordinator->tokens);
+	followers_free(coordinator->followers);
 	agents_free(coordinator->agents);
 	accounts_free(coordinator->accounts);
 	core_effects_fini(&coordinator->effects);

@@ -38,6 +38,7 @@ static const struct route {
 	{PB__ENVELOPE__BODY_CHANGE_REQUEST, PEOPLE, "change units", NULL, service_change},
 	{PB__ENVELOPE__BODY_UNITS_REQUEST, PEOPLE, "list units", NULL, service_units},
 	{PB__ENVELOPE__BODY_MACHINES_REQUEST, PEOPLE, "list machines", NULL, service_machines},
+	{PB__ENVELOPE__BODY_EVENTS_REQUEST, PEOPLE, "follow what happens", NULL, service_events},
 	{PB__ENVELOPE__BODY_WHY_REQUEST, PEOPLE, "ask why", NULL, service_why},
 	{PB__ENVELOPE__BODY_CALL_REQUEST, PEOPLE, "see status and journals", NULL, service_call},
 	{PB__ENVELOPE__BODY_SYNC_REQUEST, MACHINES, "receive an assignment", sync_machine,

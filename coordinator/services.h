@@ -13,6 +13,9 @@ void service_units(struct exchange *exchange);
 void service_machines(struct exchange *exchange);
 void service_why(struct exchange *exchange);
 
+/* followers.c: people. */
+void service_events(struct exchange *exchange);
+
 /* service_agents.c: machines. */
 void service_sync(struct exchange *exchange);
 void service_report(struct exchange *exchange);
