@@ -111,15 +111,21 @@ class Flota:
 		return self.coordinator.wait()
 
 	# --- flotactl ---------------------------------------------------------------------------------
-	def _environment(self):
-		return {"HOME": str(self.fleet.dir), "FLOTACTL_ENDPOINT": self.endpoint}
+	def environment(self, **more):
+		return {"HOME": str(self.fleet.dir), "FLOTACTL_ENDPOINT": self.endpoint,
+			"PATH": os.environ["PATH"], **more}
+
+	def said(self, program, *argv, **environment):
+		"""A call's standard output, standard error and exit code."""
+		done = self.fleet.run(program, *argv, env=self.environment(**environment), check=False)
+		return done.stdout, done.stderr, done.returncode
 
 	def flotactl(self, *argv, **options):
 		"""flotactl as root beside the coordinator."""
-		return self.fleet.run(BIN / "flotactl", *argv, env=self._environment(), **options)
+		return self.fleet.run(BIN / "flotactl", *argv, env=self.environment(), **options)
 
 	def flotactl_popen(self, *argv, **options):
-		return self.fleet.popen(BIN / "flotactl", *argv, env=self._environment(), **options)
+		return self.fleet.popen(BIN / "flotactl", *argv, env=self.environment(), **options)
 
 	def refused(self, *argv, code=1):
 		"""A flotactl that has to end with this exit code: what it said on standard error."""
