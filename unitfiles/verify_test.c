@@ -67,6 +67,8 @@ static void test_accepted(void **state)
 		{"a.service", "[Service]\n" START "ExecStart=\n" START},
 		{"a.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStop=/bin/true\n"},
 		{"a.service", "[Unit]\nSuccessAction=reboot\n[Service]\nType=oneshot\n"},
+		{"a.service", "[Unit]\nSuccessAction=reboot\n"},
+		{"a.service", "[Service]\nRemainAfterExit=yes\nExecStop=/bin/true\n"},
 		{"a.service", "[Service]\nType=dbus\nBusName=a.b\n" START},
 		{"a.timer", "[Timer]\nOnCalendar=daily\n"},
 		{"a.timer", "[Timer]\nOnBootSec=1\n[X-Fleet]\nGlobal=yes\n"},
