@@ -26,6 +26,7 @@
 
 #include "agent/calls.h"
 #include "agent/disk.h"
+#include "agent/exclusive.h"
 #include "agent/facts.h"
 #include "agent/link.h"
 #include "agent/reconcile.h"
@@ -52,6 +53,7 @@ struct agent {
 	struct driver_handlers driver_handlers;
 	struct driver *systemd; /* NULL: this machine cannot run its units */
 	struct reconcile *reconcile;
+	struct exclusive *exclusive;
 	struct disk *disk;
 	struct calls *calls;
 	struct link *link; /* NULL until the driver is ready and there are credentials */
@@ -64,7 +66,9 @@ struct agent {
 	uint64_t saved_revision; /* and on disk */
 	bool in_reset; /* between the first page of a whole assignment and its last */
 	bool refused; /* the coordinator is another one */
-	bool done_changed, reportable;
+	bool done_changed, exclusive_changed, reportable;
+	bool no_lease; /* the last report brought none */
+	bool fenced; /* as the coordinator was told */
 
 	/* What a SyncRequest and its replies borrow. */
 	Pb__MachineInfo info;
@@ -104,6 +108,13 @@ static void on_flush(uv_prepare_t *prepare)
 	struct fl_error err = {.code = FL_OK};
 
 	(void)uv_prepare_stop(prepare);
+	if (agent->exclusive_changed && agent->exclusive != NULL) {
+		agent->exclusive_changed = false;
+		if (exclusive_write_list(agent->exclusive, &err) != FL_OK) {
+			fl_log(FL_ERROR, "lease.list", "error=%s", fl_error_text(&err));
+			agent->exclusive_changed = true; /* with the next turn */
+		}
+	}
 	if (agent->done_changed && agent->reconcile != NULL) {
 		agent->done_changed = false;
 		if (write_done(agent, &err) != FL_OK)
@@ -131,9 +142,18 @@ static void on_done(void *userdata)
 	(void)uv_prepare_start(&agent->flush, on_flush);
 }
 
+static void on_exclusive(void *userdata)
+{
+	struct agent *agent = userdata;
+
+	agent->exclusive_changed = true;
+	(void)uv_prepare_start(&agent->flush, on_flush);
+}
+
 static const struct reconcile_handlers reconcile_handlers = {
 	.reportable = on_reportable,
 	.done = on_done,
+	.exclusive = on_exclusive,
 };
 
 /* ---- The assignment and the disk ---------------------------------------------------------- */
@@ -247,6 +267,9 @@ static enum link_next on_reply(const Pb__SyncReply *reply, void *userdata)
 		reconcile_reset_end(agent->reconcile, reply->revision);
 	}
 	disk_save(agent->disk);
+	/* The coordinator gives no lease to whom it has to tell something first. */
+	if (agent->no_lease)
+		link_report(agent->link);
 	return LINK_HOLD;
 }
 
@@ -261,6 +284,9 @@ static void take_capabilities(struct agent *agent)
 	code = fl_strv_add(&agent->capabilities, facts_cgroup(""), &err);
 	if (code == FL_OK && agent->systemd != NULL)
 		code = driver_capabilities(agent->systemd, &agent->capabilities, &err);
+	agent->fenced = exclusive_is_fenced(agent->exclusive);
+	if (code == FL_OK && agent->systemd != NULL && agent->fenced)
+		code = fl_strv_add(&agent->capabilities, CAPABILITY_EXCLUSIVE, &err);
 	if (code != FL_OK)
 		fl_log(FL_WARNING, "agent.capabilities", "error=%s", fl_error_text(&err));
 }
@@ -314,10 +340,23 @@ static bool on_report(Pb__ReportRequest *report, void *userdata)
 
 	if (agent->refused)
 		return false;
+	if (agent->fenced != exclusive_is_fenced(agent->exclusive))
+		link_info_changed(agent->link);
 	take_capacity(agent);
 	report->revision = agent->saved_revision;
+	report->store_id = agent->store_id;
+	report->acts_on = agent->in_reset ? 0 : agent->revision;
 	report->capacity = &agent->capacity;
 	return true;
+}
+
+static void on_lease(uint64_t until_ms, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	agent->no_lease = until_ms == 0;
+	if (!agent->no_lease)
+		exclusive_granted(agent->exclusive, until_ms);
 }
 
 static const struct link_handlers link_handlers = {
@@ -325,6 +364,7 @@ static const struct link_handlers link_handlers = {
 	.reply = on_reply,
 	.states = on_states,
 	.report = on_report,
+	.lease = on_lease,
 };
 
 static bool on_owns(const char *unit, void *userdata)
@@ -509,6 +549,8 @@ static enum fl_code begin(struct agent *agent, struct fl_error *err)
 	FL_TRY(facts_read("", &agent->facts, err));
 	FL_TRY(read_metadata(agent, err));
 	FL_TRY(reconcile_new(&agent->reconcile, agent->loop, &reconcile_handlers, agent, err));
+	FL_TRY(exclusive_open(
+		&agent->exclusive, agent->loop, config->runtime_directory, agent->reconcile, err));
 	FL_TRY(calls_new(&agent->calls, agent->loop, CALLS_PATH, &calls_handlers, agent, err));
 	FL_TRY(disk_open(&agent->disk, agent->loop, path, &disk_handlers, agent, err));
 	FL_TRY(open_drivers(agent, err));
@@ -577,6 +619,8 @@ static void close_next(void *userdata)
 		calls_close(FL_TAKE(agent->calls), close_next, agent);
 	else if (agent->disk != NULL)
 		disk_close(FL_TAKE(agent->disk), close_next, agent);
+	else if (agent->exclusive != NULL)
+		exclusive_close(FL_TAKE(agent->exclusive), close_next, agent);
 	else if (agent->reconcile != NULL)
 		reconcile_close(FL_TAKE(agent->reconcile), close_next, agent);
 	else if (agent->systemd != NULL)

@@ -17,6 +17,8 @@ enum fl_code assignment_read(
 		.revision = message->revision,
 		.start_generation = message->start_generation,
 		.restart_generation = message->restart_generation,
+		.exclusive = message->exclusive,
+		.stop_ms = message->stop_ms,
 	};
 	struct fl_error name_err = {.code = FL_OK};
 
@@ -59,6 +61,8 @@ void assignment_write(const struct assignment *assignment, Pb__Assignment *ret_m
 	ret_message->revision = assignment->revision;
 	ret_message->start_generation = assignment->start_generation;
 	ret_message->restart_generation = assignment->restart_generation;
+	ret_message->exclusive = assignment->exclusive;
+	ret_message->stop_ms = assignment->stop_ms;
 }
 
 bool assignment_done_equal(const struct assignment_done *a, const struct assignment_done *b)

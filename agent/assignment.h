@@ -18,6 +18,8 @@ struct assignment {
 	uint64_t epoch;
 	uint64_t revision;
 	uint64_t start_generation, restart_generation;
+	bool exclusive; /* runs only under a lease, and then */
+	uint32_t stop_ms; /* may take so long to stop behind its end */
 };
 
 /* A copy. FL_E_PROTOCOL where it names no valid unit or desired state. */

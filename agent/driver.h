@@ -40,6 +40,7 @@ struct driver_definition {
 	const void *content;
 	size_t len;
 	const char *tenant;
+	bool exclusive; /* the host itself is not to start it without a lease (lease.h) */
 };
 
 /* What the host says of a unit, in systemd's words (org.freedesktop.systemd1(5)). */
@@ -97,6 +98,7 @@ struct driver_ops {
 	void (*unit_step)(struct driver_unit *unit, enum driver_verb verb,
 		const struct driver_definition *definition);
 	void (*unit_cancel)(struct driver_unit *unit);
+	void (*unit_kill)(struct driver_unit *unit);
 	void (*close)(struct driver *driver, void (*closed)(void *userdata), void *userdata);
 };
 
@@ -180,6 +182,12 @@ static inline void driver_unit_step(
 static inline void driver_unit_cancel(struct driver_unit *unit)
 {
 	unit->driver->ops->unit_cancel(unit);
+}
+
+/* Whatever still runs of it dies now; beside a step. Nothing tells whether it worked but the state. */
+static inline void driver_unit_kill(struct driver_unit *unit)
+{
+	unit->driver->ops->unit_kill(unit);
 }
 
 /* All units are closed. @closed comes from the loop. */

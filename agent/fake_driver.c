@@ -109,6 +109,13 @@ static void fake_unit_cancel(struct driver_unit *base)
 	fl_buf_printf(&unit->fake->log, "cancel %s; ", unit->name);
 }
 
+static void fake_unit_kill(struct driver_unit *base)
+{
+	struct fake_unit *unit = (struct fake_unit *)base;
+
+	fl_buf_printf(&unit->fake->log, "kill %s; ", unit->name);
+}
+
 const struct driver_ops fake_ops = {
 	.name = "fake",
 	.takes = fake_takes,
@@ -121,6 +128,7 @@ const struct driver_ops fake_ops = {
 	.unit_state = fake_unit_state,
 	.unit_step = fake_unit_step,
 	.unit_cancel = fake_unit_cancel,
+	.unit_kill = fake_unit_kill,
 };
 
 void fake_put_file(struct fake *fake, const char *name, const char *content, bool running)

@@ -85,12 +85,14 @@ struct link {
 
 	struct fl_fsm sync;
 	uv_timer_t pause;
+	struct transport_call *asking; /* the question under way */
 	bool with_info; /* the next request carries it */
 	uint64_t asked_ms;
 
 	struct fl_fsm report;
 	uv_timer_t beat; /* IDLE: the heartbeat; RESTING: its end */
 	uint32_t lease_ms;
+	uint64_t reported_ms; /* when the report under way was sent */
 	bool due; /* there are states to report */
 	bool all_wanted; /* all states are to be reported */
 	bool in_all; /* and pages of that are on their way */
@@ -108,7 +110,8 @@ static void on_beat(uv_timer_t *timer);
 /* ---- Messages ----------------------------------------------------------------------------- */
 
 static enum fl_code call(struct link *link, Pb__Envelope *envelope, uint32_t timeout_ms,
-	transport_call_done done, void *userdata, struct fl_error *err)
+	transport_call_done done, void *userdata, struct transport_call **ret_call,
+	struct fl_error *err)
 {
 	FL_CLEANUP(fl_freep) uint8_t *data = NULL;
 	size_t len;
@@ -118,7 +121,7 @@ static enum fl_code call(struct link *link, Pb__Envelope *envelope, uint32_t tim
 	envelope->request_id = fl_random_id();
 	FL_TRY(wire_pack(envelope, &data, &len, err));
 	return transport_client_call(
-		link->client, data, len, timeout_ms, done, userdata, NULL, err);
+		link->client, data, len, timeout_ms, done, userdata, ret_call, err);
 }
 
 /* The reply's envelope, when it is one and has no error. */
@@ -166,8 +169,13 @@ static void on_sync_reply(enum fl_code code, const uint8_t *data, size_t len,
 	struct fl_error err = {.code = FL_OK};
 	enum link_next next;
 
+	link->asking = NULL;
 	if (link->sync.state != SYNC_ASKING)
 		return; /* closed */
+	if (code == FL_E_CANCELED) {
+		ask(link); /* with what is new */
+		return;
+	}
 	if (unpack(code, data, len, call_err, PB__ENVELOPE__BODY_SYNC_REPLY, &envelope, &err) !=
 		FL_OK) {
 		if (err.code != FL_E_TIMEOUT && err.code != FL_E_UNAVAILABLE)
@@ -212,7 +220,8 @@ static void ask(struct link *link)
 	envelope.deadline_ms = POLL_MS;
 	envelope.body_case = PB__ENVELOPE__BODY_SYNC_REQUEST;
 	envelope.sync_request = &request;
-	if (call(link, &envelope, POLL_MS + ANSWER_MS, on_sync_reply, link, &err) != FL_OK) {
+	if (call(link, &envelope, POLL_MS + ANSWER_MS, on_sync_reply, link, &link->asking, &err) !=
+		FL_OK) {
 		if (err.code != FL_E_UNAVAILABLE)
 			fl_log(FL_WARNING, "link.sync", "error=%s", fl_error_text(&err));
 		pause_sync(link, PAUSE_MS, fl_code_text(err.code));
@@ -241,6 +250,8 @@ void link_resume(struct link *link)
 void link_info_changed(struct link *link)
 {
 	link->with_info = true;
+	if (link->asking != NULL)
+		transport_call_cancel(link->asking);
 }
 
 /* ---- Reports ------------------------------------------------------------------------------ */
@@ -264,6 +275,7 @@ static void on_report_reply(enum fl_code code, const uint8_t *data, size_t len,
 	FL_CLEANUP(wire_freep) Pb__Envelope *envelope = NULL;
 	struct link *link = userdata;
 	struct fl_error err = {.code = FL_OK};
+	uint32_t exclusive_ms;
 
 	if (link->report.state != REPORT_SENDING)
 		return; /* closed */
@@ -277,6 +289,9 @@ static void on_report_reply(enum fl_code code, const uint8_t *data, size_t len,
 		return;
 	}
 	take_lease(link, envelope->report_reply->lease_ms);
+	exclusive_ms = envelope->report_reply->exclusive_ms;
+	link->handlers->lease(
+		exclusive_ms != 0 ? link->reported_ms + exclusive_ms : 0, link->userdata);
 	fl_fsm_move(&link->report, REPORT_IDLE, "taken");
 	link->all_wanted = link->all_wanted || envelope->report_reply->want_all;
 	if (link->due || link->all_wanted || link->in_all)
@@ -320,8 +335,9 @@ static void send_report(struct link *link)
 	envelope.body_case = PB__ENVELOPE__BODY_REPORT_REQUEST;
 	envelope.report_request = &report;
 	fl_fsm_move(&link->report, REPORT_SENDING, report.all ? "all states" : "changes");
+	link->reported_ms = fl_clock_boot_ms();
 	if (call(link, &envelope, link->lease_ms > REPORT_MIN_MS ? link->lease_ms : REPORT_MIN_MS,
-		    on_report_reply, link, &err) != FL_OK) {
+		    on_report_reply, link, NULL, &err) != FL_OK) {
 		if (err.code != FL_E_UNAVAILABLE)
 			fl_log(FL_WARNING, "link.report", "error=%s", fl_error_text(&err));
 		rest(link, fl_code_text(err.code));
@@ -377,7 +393,7 @@ enum fl_code link_send_output(struct link *link, Pb__CallOutputRequest *message,
 	envelope.deadline_ms = OUTPUT_MS;
 	envelope.body_case = PB__ENVELOPE__BODY_CALL_OUTPUT_REQUEST;
 	envelope.call_output_request = message;
-	code = call(link, &envelope, OUTPUT_MS + ANSWER_MS, on_output_reply, output, err);
+	code = call(link, &envelope, OUTPUT_MS + ANSWER_MS, on_output_reply, output, NULL, err);
 	if (code != FL_OK)
 		free(output);
 	return code;

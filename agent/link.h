@@ -40,8 +40,11 @@ struct link_handlers {
 	 * how many of the @max were filled; borrowed as above. */
 	size_t (*states)(
 		bool begin_all, Pb__UnitState *states, size_t max, bool *ret_more, void *userdata);
-	/* Fills revision and capacity of a report; false: nothing may be reported now. */
+	/* Fills a report's revisions and capacity; false: nothing may be reported now. */
 	bool (*report)(Pb__ReportRequest *report, void *userdata);
+	/* The answer to a report: exclusive units have a lease until then (CLOCK_BOOTTIME, ms); 0:
+	 * none is given, as long as the assignment is not known that the coordinator has. */
+	void (*lease)(uint64_t until_ms, void *userdata);
 };
 
 enum fl_code link_open(struct link **ret_link, uv_loop_t *loop, const struct link_config *config,
@@ -57,7 +60,7 @@ void link_resume(struct link *link);
 /* There are states to report. */
 void link_report(struct link *link);
 
-/* The machine's facts have changed: they go with the next request. */
+/* The machine's facts have changed: they are told at once. */
 void link_info_changed(struct link *link);
 
 /* Output of a call: see calls.h. */

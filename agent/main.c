@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 #include "agent/config.h"
+#include "agent/fence.h"
 #include "agent/footprint.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -99,11 +100,21 @@ static enum fl_code run(const struct config *config, struct fl_error *err)
 	return code;
 }
 
+static enum fl_code run_fence(const struct config *config, struct fl_error *err)
+{
+	fl_log_set_level(config->program.level);
+	footprint_begin();
+	(void)signal(SIGPIPE, SIG_IGN);
+	return fence_run(config->runtime_directory, err);
+}
+
 static void print_help(void)
 {
 	puts("flota-agent [OPTION...] [VERB]\n\n"
 	     "Runs on each machine of a fleet what the coordinator places there.\n\nVerbs:\n"
 	     "  run     Be the agent; also without a verb.\n"
+	     "  fence   Be the agent's fence: ends exclusive units when this machine's lease has\n"
+	     "          ended and the agent does not. flota-fence.service runs it.\n"
 	     "  adopt   Let the agent follow a coordinator that does not know this machine's\n"
 	     "          units: those that it does not assign again are stopped and removed.\n\n"
 	     "Options:");
@@ -124,6 +135,8 @@ static enum fl_code run_verb(const struct config *config, const char *verb, stru
 {
 	if (strcmp(verb, "run") == 0)
 		return run(config, err);
+	if (strcmp(verb, "fence") == 0)
+		return run_fence(config, err);
 	if (strcmp(verb, "adopt") == 0)
 		return agent_adopt(config, err);
 	if (strcmp(verb, "man") == 0) {

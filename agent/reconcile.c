@@ -22,6 +22,8 @@ struct reconcile {
 	size_t n_drivers;
 	struct fl_map *units; /* of struct unit */
 	struct fl_map *restored; /* of struct assignment_done, of units not assigned yet */
+	struct fl_map *was_exclusive; /* of uint32_t, stop_ms; the same */
+	enum lease_state lease;
 	struct fl_list reports;
 	struct fl_list told; /* gone, and reported: freed at the next report */
 	void (*closed)(void *userdata);
@@ -60,6 +62,14 @@ static void on_unit_backoff(struct unit *unit, void *userdata)
 			&reconcile->backoff, on_backoff, BACKOFF_LOOK_MS, BACKOFF_LOOK_MS);
 }
 
+static void on_unit_exclusive(struct unit *unit, void *userdata)
+{
+	struct reconcile *reconcile = userdata;
+
+	(void)unit;
+	reconcile->handlers->exclusive(reconcile->userdata);
+}
+
 static void on_unit_idle(struct unit *unit, void *userdata)
 {
 	(void)unit;
@@ -70,6 +80,7 @@ static const struct unit_events unit_events = {
 	.reportable = on_unit_reportable,
 	.done = on_unit_done,
 	.backoff = on_unit_backoff,
+	.exclusive = on_unit_exclusive,
 	.idle = on_unit_idle,
 };
 
@@ -162,6 +173,7 @@ static enum fl_code add(
 	struct reconcile *reconcile, const char *name, struct unit **ret_unit, struct fl_error *err)
 {
 	struct assignment_done *restored;
+	uint32_t *stop_ms;
 	struct unit *unit;
 	enum fl_code code;
 
@@ -178,6 +190,11 @@ static enum fl_code add(
 		(void)snprintf(unit->host_hash, sizeof(unit->host_hash), "%s", restored->hash);
 		free(restored);
 	}
+	unit_set_lease(unit, reconcile->lease);
+	stop_ms = fl_map_remove(reconcile->was_exclusive, name);
+	if (stop_ms != NULL)
+		unit_restore_exclusive(unit, *stop_ms);
+	free(stop_ms);
 	*ret_unit = unit;
 	return FL_OK;
 }
@@ -214,8 +231,11 @@ enum fl_code reconcile_assign(
 void reconcile_remove(struct reconcile *reconcile, const char *name, uint64_t revision)
 {
 	struct unit *unit = unit_find(reconcile, name);
+	struct fl_error err = {.code = FL_OK};
 
-	if (unit != NULL && unit->assigned)
+	if (unit == NULL && add(reconcile, name, &unit, &err) != FL_OK)
+		fl_log(FL_ERROR, "unit.remove", "unit=%s error=%s", name, fl_error_text(&err));
+	else
 		unit_unassign(unit, revision);
 }
 
@@ -235,10 +255,10 @@ void reconcile_reset_begin(struct reconcile *reconcile)
 		((struct unit *)fl_map_value(entry))->seen = false;
 }
 
-static void restored_free(struct reconcile *reconcile)
+static void free_all(struct fl_map *map)
 {
-	FL_MAP_FOREACH (entry, following, reconcile->restored)
-		free(fl_map_remove(reconcile->restored, fl_map_key(entry)));
+	FL_MAP_FOREACH (entry, following, map)
+		free(fl_map_remove(map, fl_map_key(entry)));
 }
 
 void reconcile_reset_end(struct reconcile *reconcile, uint64_t revision)
@@ -249,7 +269,7 @@ void reconcile_reset_end(struct reconcile *reconcile, uint64_t revision)
 		if ((unit->assigned && !unit->seen) || unit->held)
 			unit_unassign(unit, revision);
 	}
-	restored_free(reconcile);
+	free_all(reconcile->restored);
 }
 
 void reconcile_take_orphans(struct reconcile *reconcile, bool remove, uint64_t revision)
@@ -291,6 +311,56 @@ size_t reconcile_count(const struct reconcile *reconcile)
 	FL_MAP_FOREACH (entry, following, reconcile->units)
 		n += ((const struct unit *)fl_map_value(entry))->assigned;
 	return n;
+}
+
+/* ---- Exclusive units ---------------------------------------------------------------------- */
+
+void reconcile_set_lease(struct reconcile *reconcile, enum lease_state lease)
+{
+	reconcile->lease = lease;
+	FL_MAP_FOREACH (entry, following, reconcile->units)
+		unit_set_lease(fl_map_value(entry), lease);
+}
+
+void reconcile_list_exclusive(const struct reconcile *reconcile, struct fl_buf *list)
+{
+	FL_MAP_FOREACH (entry, following, reconcile->units) {
+		const struct unit *unit = fl_map_value(entry);
+
+		if (unit->exclusive)
+			lease_list_add(list, unit->name, unit->stop_ms);
+	}
+}
+
+void reconcile_listed(struct reconcile *reconcile)
+{
+	FL_MAP_FOREACH (entry, following, reconcile->units)
+		unit_set_listed(fl_map_value(entry));
+}
+
+enum fl_code reconcile_restore_exclusive(
+	struct reconcile *reconcile, const char *name, uint32_t stop_ms, struct fl_error *err)
+{
+	uint32_t *value = FL_NEW(uint32_t);
+	enum fl_code code;
+
+	if (value == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	*value = stop_ms;
+	free(fl_map_remove(reconcile->was_exclusive, name));
+	code = fl_map_put(reconcile->was_exclusive, name, value, err);
+	if (code != FL_OK)
+		free(value);
+	return code;
+}
+
+bool reconcile_kill_late(struct reconcile *reconcile, uint64_t ended_ms_ago)
+{
+	bool any = false;
+
+	FL_MAP_FOREACH (entry, following, reconcile->units)
+		any |= unit_kill_late(fl_map_value(entry), ended_ms_ago);
+	return any;
 }
 
 /* ---- For the disk ------------------------------------------------------------------------- */
@@ -366,7 +436,10 @@ enum fl_code reconcile_new(struct reconcile **ret_reconcile, uv_loop_t *loop,
 	code = fl_map_new(&reconcile->units, err);
 	if (code == FL_OK)
 		code = fl_map_new(&reconcile->restored, err);
+	if (code == FL_OK)
+		code = fl_map_new(&reconcile->was_exclusive, err);
 	if (code != FL_OK) {
+		fl_map_free(reconcile->restored);
 		fl_map_free(reconcile->units);
 		free(reconcile);
 		return code;
@@ -393,8 +466,10 @@ static void on_closed(uv_handle_t *handle)
 	void (*closed)(void *userdata) = reconcile->closed;
 	void *userdata = reconcile->closed_userdata;
 
-	restored_free(reconcile);
+	free_all(reconcile->restored);
+	free_all(reconcile->was_exclusive);
 	fl_map_free(reconcile->restored);
+	fl_map_free(reconcile->was_exclusive);
 	fl_map_free(reconcile->units);
 	free(reconcile);
 	closed(userdata);

@@ -12,17 +12,21 @@
 
 #include "agent/assignment.h"
 #include "agent/driver.h"
+#include "agent/lease.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "proto/flota.pb-c.h"
 
 struct reconcile;
 
-/* Both may be called inside the functions below: they only take note. */
+/* All may be called inside the functions below: they only take note. */
 struct reconcile_handlers {
 	/* There is something to report: see reconcile_report(). */
 	void (*reportable)(void *userdata);
 	/* What was done for a unit has changed: see reconcile_done(). */
 	void (*done)(void *userdata);
+	/* The list of exclusive units has changed: see reconcile_list_exclusive(). */
+	void (*exclusive)(void *userdata);
 };
 
 enum fl_code reconcile_new(struct reconcile **ret_reconcile, uv_loop_t *loop,
@@ -83,3 +87,19 @@ size_t reconcile_report(
 	struct reconcile *reconcile, Pb__UnitState *states, size_t max, bool *ret_more);
 /* All states count as changed. */
 void reconcile_report_all(struct reconcile *reconcile);
+
+/* ---- Exclusive units (exclusive.h) ---- */
+
+/* Whether they may run. None may before the first call. */
+void reconcile_set_lease(struct reconcile *reconcile, enum lease_state lease);
+
+/* Those that may be on this host, for the fence; when it is written, reconcile_listed(). None is
+ * started before. */
+void reconcile_list_exclusive(const struct reconcile *reconcile, struct fl_buf *list);
+void reconcile_listed(struct reconcile *reconcile);
+/* One of the list that the agent's last life left, before units are assigned. */
+enum fl_code reconcile_restore_exclusive(struct reconcile *reconcile, const char *name,
+	uint32_t stop_ms, struct fl_error *err) FL_MUST_CHECK;
+
+/* The lease ended so long ago: kills those that should have stopped. Whether any still runs. */
+bool reconcile_kill_late(struct reconcile *reconcile, uint64_t ended_ms_ago);

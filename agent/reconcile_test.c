@@ -30,7 +30,8 @@ static void on_nothing(void *userdata)
 	(void)userdata;
 }
 
-static const struct reconcile_handlers handlers = {.reportable = on_nothing, .done = on_nothing};
+static const struct reconcile_handlers handlers = {
+	.reportable = on_nothing, .done = on_nothing, .exclusive = on_nothing};
 
 static void begin_agent(struct test *t)
 {

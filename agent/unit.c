@@ -25,6 +25,9 @@
  * again after 1 s to 60 s) or loses its host (WAITING for it). Never does one unit's trouble
  * concern another.
  *
+ * An exclusive unit runs under its machine's lease: without one it is stopped, and is not started
+ * (it is SETTLED and deferred). When the lease is back it begins anew, as after a boot.
+ *
  * Deadlines: a driver ends every step (driver.h); BACKOFF has its timer; WAITING, SETTLED and GONE
  * wait for nothing but what is told.
  */
@@ -118,6 +121,7 @@ enum plan {
 	PLAN_RESTART = DRIVER_RESTART,
 	PLAN_REMOVE = DRIVER_REMOVE,
 	PLAN_NOTHING,
+	PLAN_DEFER, /* it is to be started, and has no lease */
 	PLAN_FORGET,
 };
 
@@ -129,7 +133,18 @@ static const enum unit_state step_states[] = {
 	[DRIVER_REMOVE] = UNIT_REMOVING,
 };
 
-static enum plan plan_launched(const struct unit *unit)
+/* Whether it may run, if it does; and whether it may be started. */
+static bool may_run(const struct unit *unit)
+{
+	return !unit->exclusive || unit->lease != LEASE_NONE;
+}
+
+static bool may_begin(const struct unit *unit)
+{
+	return !unit->exclusive || (unit->lease == LEASE_OURS && unit->listed);
+}
+
+static enum plan plan_start(const struct unit *unit)
 {
 	const struct assignment *a = &unit->assignment;
 	const struct assignment_done *done = &unit->done;
@@ -139,6 +154,13 @@ static enum plan plan_launched(const struct unit *unit)
 		done->start_generation >= a->start_generation && strcmp(done->hash, a->hash) == 0)
 		return restart ? PLAN_RESTART : PLAN_NOTHING;
 	return restart && is_running(unit) ? PLAN_RESTART : PLAN_START;
+}
+
+static enum plan plan_launched(const struct unit *unit)
+{
+	enum plan next = plan_start(unit);
+
+	return next == PLAN_NOTHING || may_begin(unit) ? next : PLAN_DEFER;
 }
 
 /* The next step that brings the host nearer to the assignment. */
@@ -151,6 +173,8 @@ static enum plan plan(const struct unit *unit)
 			return PLAN_FORGET; /* it never came here, or the name is the host's own */
 		return running ? PLAN_STOP : PLAN_REMOVE;
 	}
+	if (owned && running && !may_run(unit))
+		return PLAN_STOP;
 	if (!unit->in_place) {
 		/* A file that differs in comments only changes under the running unit. */
 		bool other = strcmp(unit->done.hash, unit->assignment.hash) != 0;
@@ -168,7 +192,8 @@ static struct driver_definition definition_of(const struct unit *unit)
 {
 	return (struct driver_definition){.content = unit->assignment.content,
 		.len = unit->assignment.len,
-		.tenant = unit->assignment.tenant};
+		.tenant = unit->assignment.tenant,
+		.exclusive = unit->assignment.exclusive};
 }
 
 static void set_done(struct unit *unit, const struct assignment_done *done)
@@ -215,6 +240,24 @@ static void begin(struct unit *unit, enum plan next)
 	driver_unit_step(unit->handle, verb, verb == DRIVER_INSTALL ? &definition : NULL);
 }
 
+static void defer(struct unit *unit)
+{
+	unit->deferred = true;
+	set_error(unit, "not started: this machine has no lease for exclusive units now");
+	fl_fsm_move(&unit->fsm, UNIT_SETTLED, "it waits for a lease");
+	unit_changed(unit);
+}
+
+static void set_exclusive(struct unit *unit, bool exclusive, uint32_t stop_ms)
+{
+	if (unit->exclusive == exclusive && unit->stop_ms == stop_ms)
+		return;
+	unit->exclusive = exclusive;
+	unit->stop_ms = stop_ms;
+	unit->listed = false;
+	unit->events->exclusive(unit, unit->userdata);
+}
+
 /* Whether there is somebody to carry out steps; for what is to be forgotten nobody is needed. */
 static bool can_decide(const struct unit *unit)
 {
@@ -229,6 +272,7 @@ static void decide(struct unit *unit)
 
 	if (unit->closing)
 		return;
+	unit->deferred = false;
 	if (!can_decide(unit)) {
 		fl_fsm_move(&unit->fsm, UNIT_WAITING, "no driver is ready");
 		if (unit->handle == NULL)
@@ -238,7 +282,10 @@ static void decide(struct unit *unit)
 	next = unit->handle != NULL ? plan(unit) : PLAN_FORGET;
 	if (next == PLAN_NOTHING) {
 		settle(unit);
+	} else if (next == PLAN_DEFER) {
+		defer(unit);
 	} else if (next == PLAN_FORGET) {
+		set_exclusive(unit, false, 0);
 		fl_fsm_move(&unit->fsm, UNIT_GONE, "nothing of it is left");
 		carried_out(unit);
 	} else {
@@ -264,7 +311,7 @@ static bool superseded(const struct unit *unit)
 
 	if (unit->fsm.state != UNIT_STARTING && unit->fsm.state != UNIT_RESTARTING)
 		return false;
-	return !unit->assigned || a->desired != PB__DESIRED_STATE__LAUNCHED ||
+	return !unit->assigned || !may_run(unit) || a->desired != PB__DESIRED_STATE__LAUNCHED ||
 	       strcmp(a->hash, unit->working_on.hash) != 0 ||
 	       a->restart_generation > unit->working_on.restart_generation;
 }
@@ -302,7 +349,8 @@ void unit_on_state(void *userdata)
 	/* What went wrong with its start is over when it runs after all (Restart=, by hand). */
 	if (unit->fsm.state == UNIT_SETTLED && unit->error != NULL && is_running(unit))
 		set_error(unit, NULL);
-	if (unit->fsm.state == UNIT_SETTLED && unit->done_revision != unit->revision)
+	if (unit->fsm.state == UNIT_SETTLED && unit->done_revision != unit->revision &&
+		!unit->deferred)
 		carried_out(unit);
 	else
 		unit_changed(unit);
@@ -390,6 +438,18 @@ void unit_on_step_done(const struct driver_outcome *outcome, void *userdata)
 		unit->events->idle(unit, unit->userdata);
 }
 
+/* Whether it ended by itself before the lease did, or the fence ended it, nobody knows: with the next
+ * lease it is started. */
+static void begin_anew_without_lease(struct unit *unit)
+{
+	struct assignment_done done = unit->done;
+
+	if (may_run(unit) || done.desired != PB__DESIRED_STATE__LAUNCHED)
+		return;
+	done.desired = PB__DESIRED_STATE__LOADED;
+	set_done(unit, &done);
+}
+
 /* ---- What is assigned --------------------------------------------------------------------- */
 
 static void find_driver(struct unit *unit, struct driver *const *drivers, size_t n)
@@ -451,6 +511,8 @@ void unit_assign(struct unit *unit, struct assignment *assignment)
 	*assignment = (struct assignment){0};
 	unit->assigned = unit->seen = true;
 	unit->held = false;
+	set_exclusive(unit, unit->assignment.exclusive, unit->assignment.stop_ms);
+	begin_anew_without_lease(unit);
 	unit->revision = unit->assignment.revision;
 	unit->backoff_ms = 0;
 	if (unit->assignment.desired == PB__DESIRED_STATE__LOADED)
@@ -479,6 +541,41 @@ void unit_unassign(struct unit *unit, uint64_t revision)
 	/* Should it come back before it is gone: it will have been stopped. */
 	set_done(unit, &(struct assignment_done){.epoch = 0});
 	unit_tick(unit);
+}
+
+/* ---- Exclusive units ---------------------------------------------------------------------- */
+
+void unit_set_lease(struct unit *unit, enum lease_state lease)
+{
+	unit->lease = lease;
+	if (!unit->exclusive)
+		return;
+	begin_anew_without_lease(unit);
+	unit_tick(unit);
+}
+
+void unit_set_listed(struct unit *unit)
+{
+	if (!unit->exclusive || unit->listed)
+		return;
+	unit->listed = true;
+	unit_tick(unit);
+}
+
+void unit_restore_exclusive(struct unit *unit, uint32_t stop_ms)
+{
+	unit->exclusive = unit->listed = true;
+	unit->stop_ms = stop_ms;
+}
+
+bool unit_kill_late(struct unit *unit, uint64_t ended_ms_ago)
+{
+	if (!unit->exclusive || unit->handle == NULL || !driver_unit_owned(unit->handle) ||
+		!driver_state_is_running(state_of(unit)))
+		return false;
+	if (ended_ms_ago >= unit->stop_ms)
+		driver_unit_kill(unit->handle);
+	return true;
 }
 
 bool unit_is_gone(const struct unit *unit)

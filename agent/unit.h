@@ -6,6 +6,7 @@
 
 #include "agent/assignment.h"
 #include "agent/driver.h"
+#include "agent/lease.h"
 #include "base/fsm.h"
 #include "base/list.h"
 
@@ -19,6 +20,8 @@ struct unit_events {
 	void (*done)(struct unit *unit, void *userdata);
 	/* It waits until unit->backoff_until_ms for unit_tick(). */
 	void (*backoff)(struct unit *unit, void *userdata);
+	/* unit->exclusive or its stop_ms has changed; it is not started before unit_set_listed(). */
+	void (*exclusive)(struct unit *unit, void *userdata);
 	/* A step has ended while unit->closing. */
 	void (*idle)(struct unit *unit, void *userdata);
 };
@@ -51,6 +54,12 @@ struct unit {
 	uint64_t backoff_until_ms;
 	uint32_t backoff_ms;
 
+	bool exclusive; /* also while it is being removed */
+	uint32_t stop_ms;
+	enum lease_state lease;
+	bool listed; /* where the fence looks */
+	bool deferred; /* it is to be started, and may not */
+
 	bool closing; /* no step is begun any more */
 	bool reportable;
 	struct fl_list
@@ -70,6 +79,14 @@ void unit_assign(struct unit *unit, struct assignment *assignment);
 void unit_unassign(struct unit *unit, uint64_t revision);
 /* Something may have to be done: the assignment or the driver changed, or a time is over. */
 void unit_tick(struct unit *unit);
+
+/* Of exclusive units. Without a lease they stop; a new one begins them anew, as a boot does. */
+void unit_set_lease(struct unit *unit, enum lease_state lease);
+void unit_set_listed(struct unit *unit);
+/* It was exclusive before the agent's last end. Before it is assigned. */
+void unit_restore_exclusive(struct unit *unit, uint32_t stop_ms);
+/* The lease ended so long ago: kills what should have stopped by now. Whether it still runs. */
+bool unit_kill_late(struct unit *unit, uint64_t ended_ms_ago);
 
 bool unit_in_step(const struct unit *unit);
 bool unit_is_gone(const struct unit *unit);

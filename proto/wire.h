@@ -18,6 +18,10 @@
 #define PROTO_VERSION     1U
 #define PROTO_VERSION_MIN 1U
 
+/* MachineInfo.capabilities, those that decide something: its agent and fence keep exclusive units to
+ * their lease. */
+#define CAPABILITY_EXCLUSIVE "exclusive"
+
 #define LIMIT_MESSAGE       (4U << 20) /* bytes of a message on the wire */
 #define LIMIT_MEMORY        (32U << 20) /* bytes that unpacking one may allocate */
 #define LIMIT_NAME          256U /* bytes of a unit's name, an ID, an address, a key */

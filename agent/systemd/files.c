@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/lease.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@
 struct files {
 	char *unit_directory;
 	char *log_path;
+	char *lease_path;
 	int log_fd;
 	size_t log_lines;
 	struct fl_map *owned; /* the values are only there: `owned` itself */
@@ -112,7 +114,8 @@ enum fl_code files_new(struct files **ret_files, const char *unit_directory,
 	files->log_fd = -1;
 	files->unit_directory = fl_strdup(unit_directory);
 	files->log_path = fl_printf("%s/owned", runtime_directory);
-	if (files->unit_directory == NULL || files->log_path == NULL)
+	files->lease_path = lease_condition_path(runtime_directory);
+	if (files->unit_directory == NULL || files->log_path == NULL || files->lease_path == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(fl_map_new(&files->owned, err));
 	FL_TRY(fl_mkdir_all(unit_directory, 0755, err));
@@ -132,6 +135,7 @@ void files_free(struct files *files)
 	fl_strv_fini(&files->search_path);
 	free(files->unit_directory);
 	free(files->log_path);
+	free(files->lease_path);
 	free(files);
 }
 
@@ -245,30 +249,51 @@ static const char *slice_section(const char *name)
 	return NULL;
 }
 
-static enum fl_code drop_in_write(struct files *files, const char *name, const char *tenant,
-	const struct unit_file *file, struct fl_error *err)
+/* What the drop-in says; nothing where there is nothing to say. */
+static enum fl_code drop_in_text(const struct files *files, const char *name,
+	const struct driver_definition *definition, const struct unit_file *file,
+	struct fl_buf *text, struct fl_error *err)
+{
+	const char *section = slice_section(name);
+	bool own_slice = section != NULL && strcmp(definition->tenant, OPERATOR) == 0 &&
+			 file != NULL && unit_file_value(file, section, "Slice", "")[0] != '\0';
+
+	if (section != NULL && !own_slice) {
+		FL_CLEANUP(fl_freep) char *slice = files_slice_name(definition->tenant);
+
+		if (slice == NULL)
+			return FL_FAIL_NO_MEMORY(err);
+		fl_buf_printf(text,
+			"# Written by flota-agent: the unit's tenant has a slice of its own.\n"
+			"[%s]\nSlice=%s\n",
+			section, slice);
+	}
+	if (definition->exclusive)
+		fl_buf_printf(text,
+			"# Written by flota-agent: Exclusive=, so not without a lease.\n"
+			"[Unit]\nConditionPathExists=%s\n",
+			files->lease_path);
+	return fl_buf_ok(text) ? FL_OK : FL_FAIL_NO_MEMORY(err);
+}
+
+static enum fl_code drop_in_write(struct files *files, const char *name,
+	const struct driver_definition *definition, const struct unit_file *file,
+	struct fl_error *err)
 {
 	FL_CLEANUP(fl_freep) char *folder = path_of(files, name, ".d");
 	FL_CLEANUP(fl_freep) char *path = path_of(files, name, ".d/" DROP_IN);
-	FL_CLEANUP(fl_freep) char *slice = files_slice_name(tenant);
-	FL_CLEANUP(fl_freep) char *text = NULL;
-	const char *section = slice_section(name);
+	FL_CLEANUP_BUF struct fl_buf text = FL_BUF_INIT;
 
-	if (folder == NULL || path == NULL || slice == NULL)
+	if (folder == NULL || path == NULL)
 		return FL_FAIL_NO_MEMORY(err);
-	if (section == NULL || (strcmp(tenant, OPERATOR) == 0 && file != NULL &&
-				       unit_file_value(file, section, "Slice", "")[0] != '\0')) {
+	FL_TRY(drop_in_text(files, name, definition, file, &text, err));
+	if (text.len == 0) {
 		if (unlink(path) == 0)
 			(void)rmdir(folder);
 		return FL_OK;
 	}
-	text = fl_printf("# Written by flota-agent: the unit's tenant has a slice of its own.\n"
-			 "[%s]\nSlice=%s\n",
-		section, slice);
-	if (text == NULL)
-		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(fl_mkdir_all(folder, 0755, err));
-	return fl_file_write(path, text, strlen(text), 0644, false, err);
+	return fl_file_write(path, fl_buf_str(&text), text.len, 0644, false, err);
 }
 
 /* ---- [Install] ---------------------------------------------------------------------------- */
@@ -389,7 +414,7 @@ enum fl_code files_write(struct files *files, const char *name,
 	} else {
 		links_remove(files, name, path);
 	}
-	FL_TRY(drop_in_write(files, name, definition->tenant, file, err));
+	FL_TRY(drop_in_write(files, name, definition, file, err));
 	FL_TRY(fl_file_write(path, definition->content, definition->len, 0644, false, err));
 	if (file != NULL && unit_file_has_section(file, "Install"))
 		links(files, name, file, true);

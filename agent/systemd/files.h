@@ -5,7 +5,8 @@
  *
  *	NAME                 the unit file, byte for byte
  *	NAME.d/50-flota.conf Slice=flota-TENANT.slice, for kinds that have processes. A unit of the
- *	                     tenant "default" (the operator) that sets Slice= itself has none.
+ *	                     tenant "default" (the operator) that sets Slice= itself has none. And
+ *	                     for exclusive units ConditionPathExists=, see lease.h.
  *	TARGET.wants/NAME    for WantedBy=TARGET in [Install], and so RequiredBy=, UpheldBy=; ALIAS
  *	                     for Alias=. Never for a TARGET that the host itself has: its own targets
  *	                     have been reached long before the agent runs, so the link would start

@@ -63,7 +63,8 @@ static int teardown(void **state)
 static enum fl_code write_unit(
 	struct test *t, const char *name, const char *text, const char *tenant)
 {
-	struct driver_definition definition = {text, strlen(text), tenant};
+	struct driver_definition definition = {
+		.content = text, .len = strlen(text), .tenant = tenant};
 
 	return files_write(t->files, name, &definition, NULL);
 }
@@ -97,7 +98,8 @@ static void expect_drop_in(struct test *t, const char *name, const char *slice)
 static void test_write_and_remove(void **state)
 {
 	static const char text[] = "# kept\n[Service]\nExecStart=/bin/true\n";
-	struct driver_definition same = {text, sizeof(text) - 1, "default"};
+	struct driver_definition same = {
+		.content = text, .len = sizeof(text) - 1, .tenant = "default"};
 	struct test *t = *state;
 
 	assert_false(files_owns(t->files, "a.service"));
@@ -119,6 +121,30 @@ static void test_write_and_remove(void **state)
 	files_free(t->files);
 	open_files(t);
 	assert_false(files_owns(t->files, "a.service"));
+}
+
+/* systemd itself refuses to start it while there is no lease. */
+static void test_exclusive(void **state)
+{
+	static const char text[] = "[Service]\nSlice=own.slice\nExecStart=/bin/true\n";
+	struct driver_definition definition = {
+		.content = text, .len = sizeof(text) - 1, .tenant = "default", .exclusive = true};
+	struct test *t = *state;
+	FL_CLEANUP(fl_freep)
+	char *condition = fl_printf("[Unit]\nConditionPathExists=%s/leased\n", t->run);
+
+	assert_int_equal(files_write(t->files, "a.service", &definition, NULL), FL_OK);
+	expect_drop_in(t, "a.service", condition);
+	definition.tenant = "ana";
+	assert_int_equal(files_write(t->files, "a.service", &definition, NULL), FL_OK);
+	expect_drop_in(t, "a.service", condition);
+	expect_drop_in(t, "a.service", "[Service]\nSlice=flota-ana.slice\n");
+	assert_int_equal(write_unit(t, "a.service", text, "default"), FL_OK);
+	expect_drop_in(t, "a.service", NULL);
+	assert_int_equal(files_write(t->files, "a.timer", &definition, NULL), FL_OK);
+	expect_drop_in(t, "a.timer", condition);
+	assert_int_equal(files_remove(t->files, "a.timer", NULL), FL_OK);
+	expect_file(t->units, "a.timer.d", NULL);
 }
 
 static void test_the_log_may_be_cut(void **state)
@@ -249,6 +275,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_write_and_remove),
+		T(test_exclusive),
 		T(test_the_log_may_be_cut),
 		T(test_slices),
 		T(test_the_hosts_own),

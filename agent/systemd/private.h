@@ -105,6 +105,8 @@ void steps_unit_init(struct systemd_unit *unit);
 void steps_begin(struct systemd_unit *unit, enum driver_verb verb,
 	const struct driver_definition *definition);
 void steps_cancel(struct systemd_unit *unit);
+/* Beside any step. */
+void steps_kill(struct systemd_unit *unit);
 /* JobRemoved came. */
 void steps_job_removed(struct systemd_unit *unit, uint32_t job, const char *result);
 /* The answer to systemd_unit_query() came, or will not. */

@@ -24,6 +24,7 @@
  * At most STEPS_MAX are under way, or PID 1 falls off a bus (500 jobs at once did it). A step that
  * takes longer than STEP_YOUNG_MS no longer counts: slow starts must not hold up the others.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -488,6 +489,13 @@ static void on_check(uv_timer_t *timer)
 	if (fl_list_empty(&systemd->active))
 		(void)uv_timer_stop(timer);
 	steps_pump(systemd);
+}
+
+/* The unit's state tells what came of it. */
+void steps_kill(struct systemd_unit *unit)
+{
+	(void)!bus_call(unit->systemd->bus, BUS_MANAGER_PATH, BUS_MANAGER, "KillUnit", CALL_MS,
+		on_ignored, NULL, NULL, NULL, "ssi", unit->name, "all", (uint32_t)SIGKILL);
 }
 
 /* ---- The line ----------------------------------------------------------------------------- */

@@ -465,6 +465,11 @@ static void systemd_unit_cancel(struct driver_unit *base)
 	steps_cancel((struct systemd_unit *)base);
 }
 
+static void systemd_unit_kill(struct driver_unit *base)
+{
+	steps_kill((struct systemd_unit *)base);
+}
+
 static void systemd_free(struct systemd *systemd)
 {
 	if (systemd->units != NULL)
@@ -516,6 +521,7 @@ static const struct driver_ops ops = {
 	.unit_state = systemd_unit_state,
 	.unit_step = systemd_unit_step,
 	.unit_cancel = systemd_unit_cancel,
+	.unit_kill = systemd_unit_kill,
 	.close = systemd_close,
 };
 

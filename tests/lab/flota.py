@@ -20,6 +20,7 @@ BIN = Path(os.environ.get("FLOTA_BIN", ROOT / "build/release/bin")).resolve()
 PORT = 7440
 ENDPOINT = f"tls+tcp://{GATEWAY}:{PORT}"
 AGENT_UNIT = ROOT / "packaging/systemd/flota-agent.service"
+FENCE_UNIT = ROOT / "packaging/systemd/flota-fence.service"
 UNIT_DIRECTORY = "/run/systemd/system"
 
 # Exit codes of flotactl that are not 1 (base/error.h).
@@ -173,9 +174,11 @@ class Flota:
 		host.install({
 			"/etc/flota/agent.conf": f"[Agent]\nCoordinator={ENDPOINT}\nMetadata={metadata}\n",
 			"/etc/systemd/system/flota-agent.service": AGENT_UNIT,
+			"/etc/systemd/system/flota-fence.service": FENCE_UNIT,
 		})
 		host.install(files or {})
 		self.install_certificate(host, self.issue("machine", host.machine_id))
+		host.enable("flota-fence.service")
 		host.enable("flota-agent.service")
 		return host
 

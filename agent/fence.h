@@ -1,0 +1,11 @@
+/*
+ * `flota-agent fence`: a process of its own that ends exclusive units when the machine's lease has
+ * ended and the agent did not end them: it was killed, hangs, or was stopped. It knows of the agent
+ * what lease.h says, and talks to systemd only when a lease has ended.
+ */
+#pragma once
+
+#include "base/error.h"
+
+/* Runs until SIGTERM or SIGINT. */
+enum fl_code fence_run(const char *runtime_directory, struct fl_error *err) FL_MUST_CHECK;
