@@ -19,9 +19,9 @@
 
 struct connection {
 	uv_loop_t loop;
-	uv_timer_t tick;
+	uv_timer_t tick, pause;
 	uv_signal_t signals[2];
-	bool has_loop, has_tick, has_signals;
+	bool has_loop, has_tick, has_pause, has_signals;
 	struct endpoint endpoint;
 	struct tunnel *tunnel; /* nullable */
 	struct tls_credentials *credentials;
@@ -39,7 +39,7 @@ struct connection {
 	enum fl_code code;
 	struct fl_error why;
 	Pb__Envelope *reply;
-	bool interrupted;
+	bool interrupted, is_pausing;
 
 	void (*on_tick)(void *userdata);
 	void *userdata;
@@ -125,6 +125,8 @@ void connection_close(struct connection *connection)
 		return;
 	if (connection->has_tick)
 		uv_close((uv_handle_t *)&connection->tick, NULL);
+	if (connection->has_pause)
+		uv_close((uv_handle_t *)&connection->pause, NULL);
 	for (size_t i = 0; connection->has_signals && i < FL_COUNT(connection->signals); i++)
 		uv_close((uv_handle_t *)&connection->signals[i], NULL);
 	if (connection->client != NULL) {
@@ -165,6 +167,37 @@ void connection_set_tick(
 		(void)uv_timer_start(&connection->tick, on_tick, TICK_MS, TICK_MS);
 	else
 		(void)uv_timer_stop(&connection->tick);
+}
+
+/* Takes notice of a signal. */
+static enum fl_code check_interrupted(struct connection *connection, struct fl_error *err)
+{
+	if (!connection->interrupted)
+		return FL_OK;
+	connection->interrupted = false;
+	return FL_FAIL(err, FL_E_CANCELED, "interrupted");
+}
+
+static void on_paused(uv_timer_t *timer)
+{
+	struct connection *connection = timer->data;
+
+	connection->is_pausing = false;
+}
+
+enum fl_code connection_pause(struct connection *connection, uint32_t ms, struct fl_error *err)
+{
+	if (!connection->has_pause) {
+		(void)uv_timer_init(&connection->loop, &connection->pause);
+		connection->pause.data = connection;
+		connection->has_pause = true;
+	}
+	connection->is_pausing = true;
+	(void)uv_timer_start(&connection->pause, on_paused, ms, 0);
+	while (connection->is_pausing && !connection->interrupted)
+		uv_run(&connection->loop, UV_RUN_ONCE);
+	(void)uv_timer_stop(&connection->pause);
+	return check_interrupted(connection, err);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -221,15 +254,14 @@ static enum fl_code exchange(struct connection *connection, const uint8_t *data,
 	connection->why = (struct fl_error){0};
 	if (connection->refused.code != FL_OK)
 		return FL_FAIL(err, connection->refused.code, "%s", connection->refused.text);
+	FL_TRY(check_interrupted(connection, err));
 	FL_TRY(transport_client_call(connection->client, data, len, timeout_ms, on_done, connection,
 		&connection->call, err));
 	while (!connection->answered)
 		uv_run(&connection->loop, UV_RUN_ONCE);
-	if (connection->interrupted) {
-		connection->interrupted = false;
+	if (connection->interrupted)
 		wire_free(FL_TAKE(connection->reply));
-		return FL_FAIL(err, FL_E_CANCELED, "interrupted");
-	}
+	FL_TRY(check_interrupted(connection, err));
 	if (connection->code == FL_OK)
 		return FL_OK;
 	if (connection->refused.code != FL_OK)

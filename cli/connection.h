@@ -36,6 +36,10 @@ enum fl_code connection_ask(struct connection *connection, Pb__Envelope *request
 enum fl_code connection_catch_signals(
 	struct connection *connection, struct fl_error *err) FL_MUST_CHECK;
 
+/* Waits, with nothing asked. FL_E_CANCELED, as above. */
+enum fl_code connection_pause(
+	struct connection *connection, uint32_t ms, struct fl_error *err) FL_MUST_CHECK;
+
 /* Called every second while connection_ask() waits; NULL for none. */
 void connection_set_tick(
 	struct connection *connection, void (*tick)(void *userdata), void *userdata);

@@ -1,8 +1,11 @@
 #include "cli/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/state.h"
+
+#define NOT_MADE "out of memory, or a text that is not UTF-8 and so cannot be JSON"
 
 void json_free(json_t *json)
 {
@@ -22,8 +25,7 @@ enum fl_code json_new_array(json_t **ret_array, struct fl_error *err)
 enum fl_code json_add(json_t *array, json_t *item, struct fl_error *err)
 {
 	if (item == NULL)
-		return FL_FAIL(err, FL_E_INTERNAL,
-			"out of memory, or a text that is not UTF-8 and so cannot be JSON");
+		return FL_FAIL(err, FL_E_INTERNAL, NOT_MADE);
 	if (json_array_append_new(array, item) != 0)
 		return FL_FAIL_NO_MEMORY(err);
 	return FL_OK;
@@ -32,6 +34,33 @@ enum fl_code json_add(json_t *array, json_t *item, struct fl_error *err)
 enum fl_code json_print(const json_t *json, struct fl_error *err)
 {
 	if (json_dumpf(json, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)
+		return FL_FAIL(err, FL_E_IO, "standard output cannot be written");
+	return FL_OK;
+}
+
+json_t *json_of_text(const char *text)
+{
+	json_t *json = json_string(text);
+	char *copy;
+
+	if (json != NULL)
+		return json;
+	copy = fl_strdup(text);
+	for (char *at = copy; at != NULL && *at != '\0'; at++)
+		if ((unsigned char)*at >= 0x80)
+			*at = '?';
+	json = copy != NULL ? json_string(copy) : NULL;
+	free(copy);
+	return json;
+}
+
+enum fl_code json_print_line(json_t *json, struct fl_error *err)
+{
+	FL_CLEANUP(json_freep) json_t *owned = json;
+
+	if (owned == NULL)
+		return FL_FAIL(err, FL_E_INTERNAL, NOT_MADE);
+	if (json_dumpf(owned, stdout, JSON_COMPACT) != 0 || putchar('\n') == EOF)
 		return FL_FAIL(err, FL_E_IO, "standard output cannot be written");
 	return FL_OK;
 }

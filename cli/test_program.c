@@ -144,36 +144,52 @@ static void wait_until_ready(int fd)
 	unsetenv("NOTIFY_SOCKET");
 }
 
-pid_t program_start_coordinator(void)
+static pid_t run_coordinator(void)
 {
 	FL_CLEANUP(fl_freep) char *program = fl_printf("%s/flota-coordinator", bin());
+	FL_CLEANUP(fl_freep) char *config = fl_printf("%s/c.conf", program_folder);
+	int fd = listen_for_ready();
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		assert_non_null(freopen("/dev/null", "w", stderr));
+		(void)execl(program, "flota-coordinator", "--config", config, (char *)NULL);
+		_exit(127);
+	}
+	wait_until_ready(fd);
+	return pid;
+}
+
+pid_t program_start_coordinator(void)
+{
 	FL_CLEANUP(fl_freep)
-	char *init = fl_printf(
-		"%s init --fleet=test --data=%s/data --address=127.0.0.1", program, program_folder);
+	char *init = fl_printf("%s/flota-coordinator init --fleet=test --data=%s/data "
+			       "--address=127.0.0.1",
+		bin(), program_folder);
 	FL_CLEANUP(fl_freep)
 	char *config = fl_printf("[Coordinator]\n"
 				 "DataDirectory=%s/data\n"
 				 "Listen=\n"
 				 "Listen=ipc://%s/c.sock\n",
 		program_folder, program_folder);
-	FL_CLEANUP(fl_freep) char *config_path = fl_printf("%s/c.conf", program_folder);
 	FL_CLEANUP(fl_freep) char *endpoint = fl_printf("ipc://%s/c.sock", program_folder);
-	pid_t pid;
-	int fd;
 
 	assert_int_equal(shell(init, NULL), 0);
 	program_write("c.conf", config);
-	fd = listen_for_ready();
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		assert_non_null(freopen("/dev/null", "w", stderr));
-		(void)execl(program, "flota-coordinator", "--config", config_path, (char *)NULL);
-		_exit(127);
-	}
-	wait_until_ready(fd);
 	assert_int_equal(setenv("FLOTACTL_ENDPOINT", endpoint, 1), 0);
-	return pid;
+	return run_coordinator();
+}
+
+pid_t program_restart_coordinator(pid_t pid, int number)
+{
+	FL_CLEANUP(fl_freep) char *notify = fl_printf("%s/notify", program_folder);
+	int status;
+
+	assert_int_equal(kill(pid, number), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(unlink(notify), 0);
+	return run_coordinator();
 }
 
 void program_stop_coordinator(pid_t pid)

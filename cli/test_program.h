@@ -29,6 +29,8 @@ void program_expect_part(const char *args, int exit_code, const char *part);
  * FLOTACTL_ENDPOINT names from then on. Returns when it serves. */
 pid_t program_start_coordinator(void);
 void program_stop_coordinator(pid_t pid);
+/* Ends it with @number and starts it again, with the data that it had. */
+pid_t program_restart_coordinator(pid_t pid, int number);
 
 /* The end of what is said of a unit that does not exist. */
 #define SEE_UNITS "; \"flotactl list-unit-files\" lists those that do\n"

@@ -11,6 +11,7 @@
 #include "cli/change.h"
 #include "cli/config.h"
 #include "cli/dialect.h"
+#include "cli/events.h"
 #include "cli/help.h"
 #include "cli/list.h"
 #include "cli/look.h"
@@ -219,6 +220,39 @@ static const struct fl_option ssh_options[] = {
 		AT(forward_agent),
 		.doc = "Let programs there use your keys: ssh's -A."}};
 
+static const struct fl_option events_options[] = {
+	{.name = "follow",
+		.short_name = 'f',
+		.type = FL_OPTION_BOOL,
+		AT(follow),
+		.doc = "Show events as they come, until Ctrl-C."},
+	{.name = "since",
+		.type = FL_OPTION_STRING,
+		.value_name = "INDEX",
+		AT(since),
+		.doc = "All behind the event of that index (0: all that are known), instead of the "
+		       "newest."},
+	{.name = "lines",
+		.short_name = 'n',
+		.type = FL_OPTION_UINT,
+		.value_name = "N",
+		.initial = "10",
+		.max = 1000000,
+		AT(lines),
+		.doc = "How many of the newest to begin with."},
+	{.name = "full",
+		.short_name = 'l',
+		.type = FL_OPTION_BOOL,
+		AT(full),
+		.doc = "Do not shorten machine IDs."},
+	{.name = "output",
+		.short_name = 'o',
+		.type = FL_OPTION_STRING,
+		.value_name = "FORMAT",
+		.initial = "text",
+		AT(output),
+		.doc = "\"text\", or \"json\" for programs: an object in each line."}};
+
 #define OPTIONS(table) .options = (table), .n_options = FL_COUNT(table)
 #define ANY            SIZE_MAX
 
@@ -273,6 +307,14 @@ const struct verb verbs[] = {
 		"global unit is shown on each of its machines, one after the other."},
 	{"journal", "UNIT", 1, 1, OPTIONS(journal_options), verb_journal,
 		"The journal of a unit, on the machine where it is", ""},
+	{"events", "[UNIT | GLOB | MACHINE...]", 0, ANY, OPTIONS(events_options), verb_events,
+		"What has happened in the fleet, and what happens",
+		"Units that were submitted, changed, placed and displaced, what systemd says of "
+		"them, machines that come and go. A line has the time, the index, the kind, the "
+		"unit and the machine. The coordinator keeps the newest 10,000 until it restarts; "
+		"one that follows goes on by itself when it is back. --since with the last index "
+		"seen misses nothing, or says that something is lost. MACHINE is an ID or the "
+		"beginning of one."},
 	{"cat", "UNIT", 1, 1, .run = verb_cat, .summary = "Print a unit file as it was submitted",
 		.help = ""},
 	{"list-units", "", 0, 0, OPTIONS(units_options), verb_list_units,

@@ -31,8 +31,8 @@ struct cli_options {
 	bool yes, prune, dry_run, no_start; /* of apply */
 	uint64_t block_attempts, timeout_ms;
 
-	/* Of wait, status, journal and ssh. */
-	char *wait_for, *machine, *unit;
+	/* Of wait, status, journal, events and ssh. */
+	char *wait_for, *machine, *unit, *since;
 	uint64_t lines;
 	bool follow, forward_agent;
 };
