@@ -230,6 +230,9 @@ static void do_body(struct plan *plan, bool is_new)
 		settle_unplace(core, unit, "it became, or is no longer, a global unit");
 		settle_deactivate(core, unit);
 	}
+	if (unit->placed != NULL &&
+		claims_grow(&unit->body.rules.claims, &plan->body.rules.claims))
+		unit->recheck_claims = true;
 	unit_body_set(core, unit, &plan->body);
 	if (!unit_is_active(unit))
 		return;

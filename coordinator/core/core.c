@@ -29,16 +29,19 @@ enum fl_code core_new(
 		return FL_FAIL_NO_MEMORY(err);
 	fl_list_init(&core->leases);
 	fl_list_init(&core->suspects);
-	fl_list_init(&core->fresh);
-	fl_list_init(&core->waiting);
 	fl_list_init(&core->rechecks);
 	fl_list_init(&core->helped);
 	fl_list_init(&core->globals_of);
 	fl_list_init(&core->held);
 	fl_list_init(&core->overflows);
 	fl_list_init(&core->reap);
+	axis_init(&core->each_machine);
 	events_init(core);
 	core->lease_ms = config->lease_ms != 0 ? config->lease_ms : CORE_LEASE_MS_DEFAULT;
+	core->memory_overcommit_permille =
+		config->memory_overcommit_permille != 0 ? config->memory_overcommit_permille : 1000;
+	core->cpu_overcommit_permille =
+		config->cpu_overcommit_permille != 0 ? config->cpu_overcommit_permille : 1000;
 	core->store_id = fl_strdup(config->store_id);
 	core->fleet = fl_strdup(config->fleet);
 	if (core->store_id == NULL || core->fleet == NULL)
@@ -56,6 +59,7 @@ void core_free(struct core *core)
 	events_fini(core);
 	free(core->store_id);
 	free(core->fleet);
+	axis_fini(&core->each_machine);
 	free(core);
 }
 

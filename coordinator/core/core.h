@@ -41,6 +41,10 @@ struct core;
 
 struct core_config {
 	uint32_t lease_ms; /* 0 = CORE_LEASE_MS_DEFAULT */
+	/* How much of a machine's memory and CPUs units may claim, in thousandths; 0 = all. */
+	uint32_t memory_overcommit_permille, cpu_overcommit_permille;
+	/* From the steps' clock to the wall clock, for deadlines that outlive a restart. */
+	uint64_t wall_offset_ms;
 	const char *store_id; /* of a new fleet: used where the store has no "meta" record */
 	const char *fleet; /* the same */
 };

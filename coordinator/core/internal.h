@@ -6,7 +6,11 @@
  *	events.c    what happened, for people who follow it
  *	units.c     units, their files, who follows whom (MachineOf=)
  *	change.c    what people ask for: submit, set, restart, destroy
- *	machines.c  machines, their metadata, pools by load
+ *	join.c      tokens, and who became a member of the fleet with one
+ *	machines.c  machines, their metadata
+ *	pools.c     machines in the order in which a placement tries them
+ *	claims.c    memory and CPUs: what units claim, what machines offer
+ *	spread.c    how many instances of a template are where (Spread=)
  *	leases.c    who is heard of, who is lost, whether anything may move
  *	place.c     placements: made, taken back; what speaks against one
  *	choose.c    the choice of a machine
@@ -47,11 +51,27 @@ struct mark {
 
 /* ---- Machines ---------------------------------------------------------------------------- */
 
+/* Memory and CPUs, claimed or free. */
+struct room {
+	uint64_t memory_bytes;
+	uint64_t cpu_milli;
+};
+
+/* Of a machine that has not told what it has. */
+#define ROOM_UNLIMITED UINT64_MAX
+
+static inline bool room_holds(const struct room *room, const struct room *needed)
+{
+	return needed->memory_bytes <= room->memory_bytes && needed->cpu_milli <= room->cpu_milli;
+}
+
 /* A machine's place in a tree by (number of units, ID): least loaded first. */
 struct load_node {
 	RB_ENTRY(load_node) link;
 	struct machine *machine;
 	struct pool *pool;
+	struct room free; /* the machine's */
+	struct room most; /* of each, on one of the machines at and below this node */
 };
 RB_HEAD(load_tree, load_node);
 
@@ -59,11 +79,56 @@ RB_HEAD(load_tree, load_node);
 struct pool {
 	RB_ENTRY(pool) link;
 	char *key, *value;
+	struct axis *axis;
+	size_t domain; /* its number there */
 	struct load_tree up;
 	size_t n_up;
 	size_t n_refs;
 };
 RB_HEAD(pool_tree, pool);
+
+/* ---- Spreads (spread.c) ------------------------------------------------------------------ */
+
+/* How the machines part into domains: by their value of one key of metadata, or each by itself. */
+struct axis {
+	RB_ENTRY(axis) link;
+	char *key; /* NULL: each machine by itself */
+	struct pool **pools; /* by number; NULL where that is free, and of single machines */
+	size_t n_domains; /* numbers given out are below; of these n_free are free again */
+	size_t n_free;
+	size_t room; /* each spread has room for so many */
+	struct fl_list spreads;
+	size_t n_refs; /* pools and spreads */
+};
+RB_HEAD(axis_tree, axis);
+
+struct domain {
+	uint32_t siblings : 31; /* instances of the template that are placed there */
+	bool possible : 1; /* some machine of it is up and fulfils the unit's MachineMetadata= */
+};
+
+/* The instances of a template, whether that exists or not. */
+struct family {
+	RB_ENTRY(family) link;
+	char *template_name;
+	struct fl_list instances;
+	struct fl_list spreads;
+	size_t n_refs; /* instances and spreads */
+};
+RB_HEAD(family_tree, family);
+
+/* A family along one axis. */
+struct spread {
+	struct family *family;
+	struct axis *axis;
+	struct fl_list of_family, of_axis;
+	struct domain *domains;
+	size_t room; /* of them; not less than the axis's */
+	uint64_t machines_version, metadata_id; /* for which domain.possible holds */
+	uint32_t least; /* siblings in a possible domain */
+	size_t n_least; /* domains with so many; 0: to be found again */
+	size_t n_refs; /* unit files */
+};
 
 /* What a machine says of itself, in one piece, so that new takes the place of old or nothing
  * changes. */
@@ -86,6 +151,7 @@ struct machine {
 	RB_ENTRY(machine) by_id;
 	struct core *core;
 	char *id;
+	size_t domain; /* its number on core->each_machine */
 	uint64_t id_prefix; /* orders machines as their IDs do */
 	struct machine_info info;
 	struct fl_fsm fsm; /* MACHINE_STATES */
@@ -97,6 +163,10 @@ struct machine {
 
 	struct placement_tree placements; /* by name, tombstones among them */
 	uint32_t n_units; /* placements without tombstones */
+	struct {
+		uint64_t memory_bytes, memory_permyriad, cpu_milli;
+	} claims; /* the sum of theirs */
+	struct room free; /* of what it offers; 0 where more is claimed */
 	struct fl_list conflictors; /* placements whose unit has Conflicts= */
 	struct fl_list replacers; /* placements whose unit has Replaces= */
 
@@ -144,6 +214,8 @@ struct unit_body {
 	char *description;
 	struct unit_rules rules;
 	struct follow *follows; /* as many as rules.machine_of */
+	struct spread *spread; /* of Spread=, or NULL */
+	uint64_t metadata_id; /* equal where MachineMetadata= is */
 	bool lenient;
 };
 
@@ -153,6 +225,8 @@ struct unit {
 	char *name;
 	char *tenant;
 	struct unit_body body;
+	struct family *family; /* of an instance */
+	struct fl_list sibling; /* of family->instances */
 	bool is_template;
 	bool gone; /* destroyed: here until its last tombstone is acknowledged */
 
@@ -170,11 +244,15 @@ struct unit {
 	char *stored_machine_id, *stored_held_id; /* between core_load() and core_loaded() */
 	uint64_t stored_held_epoch;
 
-	struct fl_list waiting; /* of core->fresh or core->waiting: active, and not placed */
+	RB_ENTRY(unit) waits; /* in core->fresh or core->waiting: active, and not placed */
+	struct wait_tree *queue; /* which of them; NULL: neither */
+	uint64_t waits_since; /* the order in which they came; 0: it does not wait */
+	int waits_priority;
 	unsigned refused_for; /* bits 1 << enum refusal, of all machines */
 	bool waiting_told; /* that no machine takes it was an event */
 	uint64_t replaced_in_step;
 	struct fl_list recheck; /* of core->rechecks */
+	bool recheck_claims; /* then too: its own file has made it claim more */
 
 	struct fl_list reap; /* of core->reap, when gone */
 	struct mark write;
@@ -182,6 +260,7 @@ struct unit {
 };
 RB_HEAD(unit_tree, unit);
 RB_HEAD(global_tree, unit);
+RB_HEAD(wait_tree, unit);
 
 /* What a machine reported. Texts are systemd's short words; a longer one is cut. */
 struct placement_state {
@@ -216,6 +295,7 @@ struct placement {
 
 struct core {
 	uint32_t lease_ms;
+	uint32_t memory_overcommit_permille, cpu_overcommit_permille;
 	char *store_id, *fleet;
 	uint64_t revision;
 	uint64_t reserved; /* what the "meta" record says: every revision given out is below */
@@ -233,6 +313,10 @@ struct core {
 	size_t n_machines;
 	struct pool_tree pools;
 	struct pool all; /* every machine that is up */
+	uint64_t machines_version; /* grows when one comes, goes, or has other metadata */
+	struct axis_tree axes;
+	struct axis each_machine;
+	struct family_tree families;
 
 	struct fl_list leases; /* machines heard of, longest ago first */
 	size_t n_leases;
@@ -241,8 +325,10 @@ struct core {
 	size_t n_look_lost, n_in_question; /* what the last verdict saw */
 	bool holding; /* and it was that nothing moves */
 
-	struct fl_list fresh; /* units to be placed now, in order */
-	struct fl_list waiting; /* units that no machine took, in order */
+	/* By priority, and then by how long they wait. */
+	struct wait_tree fresh; /* units to be placed now */
+	struct wait_tree waiting; /* units that no machine took */
+	uint64_t n_waits; /* ever begun */
 	size_t n_conflict_waiting; /* those of core->waiting that a unit's going could help */
 	uint64_t memory_retry_ms; /* a placement failed for want of memory; 0: none did */
 	struct fl_list rechecks; /* placed units whose rules may not be met any more */
@@ -261,11 +347,13 @@ struct core {
 };
 
 int unit_compare(const struct unit *a, const struct unit *b);
+int unit_wait_compare(const struct unit *a, const struct unit *b);
 int machine_compare(const struct machine *a, const struct machine *b);
 int placement_compare(const struct placement *a, const struct placement *b);
 int load_compare(const struct load_node *a, const struct load_node *b);
 RB_PROTOTYPE(unit_tree, unit, by_name, unit_compare)
 RB_PROTOTYPE(global_tree, unit, global, unit_compare)
+RB_PROTOTYPE(wait_tree, unit, waits, unit_wait_compare)
 RB_PROTOTYPE(machine_tree, machine, by_id, machine_compare)
 RB_PROTOTYPE(placement_tree, placement, by_name, placement_compare)
 RB_PROTOTYPE(load_tree, load_node, link, load_compare)
@@ -389,13 +477,68 @@ enum fl_code machine_add(struct core *core, const char *id, struct machine_info 
 	struct machine **ret_machine, struct fl_error *err) FL_MUST_CHECK;
 void machines_free(struct core *core);
 
+/* What it has, as its agent reports it; load and free memory change all the time. true: so did what
+ * units can claim, and the store should know. For want of memory it stays as it was. */
+bool machine_capacity_set(struct machine *machine, const Pb__Capacity *capacity);
+
+/* ---- pools.c ----------------------------------------------------------------------------- */
+
 /* Into and out of the pools, in which a placement looks. */
 void machine_pools_enter(struct machine *machine);
 void machine_pools_leave(struct machine *machine);
-/* One unit more or less. */
-void machine_load_change(struct machine *machine, int by);
+/* A unit with such claims more, or less. */
+void machine_load_change(struct machine *machine, const struct unit_claims *claims, int by);
 
-const struct pool *pool_find(const struct core *core, const char *key, const char *value);
+struct pool *pool_find(const struct core *core, const char *key, const char *value);
+/* NULL: no memory. */
+struct pool *pool_ref(struct core *core, const char *key, const char *value);
+void pool_unref(struct core *core, struct pool *pool);
+/* The least loaded machine, and the next, on which so much is free. O(log n), as a rule. */
+struct load_node *pool_first(const struct pool *pool, const struct room *needed);
+struct load_node *pool_next(struct load_node *node, const struct room *needed);
+
+/* ---- spread.c ---------------------------------------------------------------------------- */
+
+void axis_init(struct axis *axis);
+void axis_fini(struct axis *axis);
+/* By metadata. NULL: no memory. */
+struct axis *axis_ref(struct core *core, const char *key);
+void axis_unref(struct core *core, struct axis *axis);
+/* A domain more; @pool is NULL for a single machine. false: no memory. */
+bool axis_domain_add(struct axis *axis, struct pool *pool, size_t *ret_number);
+void axis_domain_remove(struct axis *axis, size_t number);
+
+/* For a unit that is not an instance these do nothing. false: no memory. */
+bool family_join(struct core *core, struct unit *unit);
+void family_leave(struct core *core, struct unit *unit);
+
+/* Of the instance @name with Spread=@key. NULL: no memory. */
+struct spread *spread_ref(struct core *core, const char *name, const char *key);
+void spread_unref(struct core *core, struct spread *spread);
+/* A placement more, or less. */
+void spread_count(const struct unit *unit, const struct machine *machine, int by);
+/* In the machine's domain; UINT32_MAX: it is in none. */
+uint32_t spread_siblings(const struct spread *spread, const struct machine *machine);
+/* Brings what is known of the domains up to date for @unit, which may go to machines in
+ * @candidates, as far as its metadata go. false: to no domain at all. */
+bool spread_look(const struct core *core, struct spread *spread, const struct unit *unit,
+	struct pool *const *candidates, size_t n_candidates);
+
+/* ---- claims.c ---------------------------------------------------------------------------- */
+
+/* The least that such claims are on any machine. */
+struct room claims_anywhere(const struct unit_claims *claims);
+bool claims_grow(const struct unit_claims *before, const struct unit_claims *after);
+/* Whether there is room for the unit, which @is_there or not; the answer in words to @why
+ * (nullable). */
+bool claims_fit(const struct unit *unit, const struct machine *machine, bool is_there,
+	struct fl_buf *why);
+/* By the placements there, all of them. */
+struct room machine_claimed(const struct machine *machine);
+struct room machine_offered(const struct machine *machine);
+/* While the machine is in no pool. */
+void machine_claims_add(struct machine *machine, const struct unit_claims *claims, int by);
+void machine_free_refresh(struct machine *machine);
 
 /* ---- leases.c ---------------------------------------------------------------------------- */
 
@@ -422,6 +565,7 @@ enum refusal {
 	REFUSAL_METADATA,
 	REFUSAL_MACHINE_OF,
 	REFUSAL_CONFLICT,
+	REFUSAL_RESOURCES,
 	REFUSAL_REPLACED,
 	REFUSAL_MEMORY, /* of the coordinator, not the machine's */
 };
@@ -436,10 +580,12 @@ enum refusal place_check(const struct unit *unit, const struct machine *machine,
 enum refusal place_check_stay(
 	const struct unit *unit, const struct machine *machine, struct fl_buf *why);
 
-/* The machine for a unit that is not global; NULL: none, and *ret_refused_for says what all of the
- * refusals were, as bits. */
-struct machine *place_choose(
-	const struct core *core, const struct unit *unit, unsigned *ret_refused_for);
+/* A unit there that @unit would rather not be with (PreferConflicts=), or NULL. */
+const struct unit *place_avoided(const struct unit *unit, const struct machine *machine);
+/* How many keys of PreferMetadata= the machine does not fulfil. */
+uint32_t place_unmet_preferences(const struct unit *unit, const struct machine *machine);
+/* Whether it fulfils MachineMetadata=. */
+bool place_metadata_met(const struct unit *unit, const struct machine *machine);
 
 /* Whether @old has to leave a machine to which @unit comes (Replaces=). */
 bool place_replaces(const struct unit *unit, const struct unit *old);
@@ -460,6 +606,13 @@ void placement_free(struct placement *placement);
 /* Its unit's file changed. */
 void placement_index(struct placement *placement);
 void placement_unindex(struct placement *placement);
+
+/* ---- choose.c ---------------------------------------------------------------------------- */
+
+/* The machine for a unit that is not global; NULL: none, and *ret_refused_for says what all of the
+ * refusals were, as bits. */
+struct machine *place_choose(
+	const struct core *core, const struct unit *unit, unsigned *ret_refused_for);
 
 /* ---- settle.c ---------------------------------------------------------------------------- */
 

@@ -249,11 +249,20 @@ static Pb__Machine__State state_of(const struct machine *machine)
 	return PB__MACHINE__STATE__STATE_UNSPECIFIED;
 }
 
+static void fill_claims(Pb__Claims *claims, struct room room)
+{
+	if (room.memory_bytes != ROOM_UNLIMITED)
+		claims->memory_bytes = room.memory_bytes;
+	if (room.cpu_milli != ROOM_UNLIMITED)
+		claims->cpu_milli = room.cpu_milli;
+}
+
 enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t now_ms,
 	Pb__Machine **ret_machine, struct fl_error *err)
 {
 	const struct machine *machine = machine_find(core, id);
 	Pb__Machine view = PB__MACHINE__INIT; /* borrows all of it from the machine */
+	Pb__Claims claimed = PB__CLAIMS__INIT, offered = PB__CLAIMS__INIT;
 	ProtobufCMessage *copy;
 	const Pb__MachineInfo *info;
 
@@ -268,6 +277,10 @@ enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t 
 	view.state = state_of(machine);
 	view.units = machine->n_units;
 	view.capacity = info->capacity;
+	fill_claims(&claimed, machine_claimed(machine));
+	fill_claims(&offered, machine_offered(machine));
+	view.claimed = &claimed;
+	view.offered = &offered;
 	view.agent_version = info->agent_version;
 	view.last_heard_ms = now_ms - machine->last_heard_ms;
 	view.n_capabilities = info->n_capabilities;

@@ -21,28 +21,7 @@ int machine_compare(const struct machine *a, const struct machine *b)
 	return strcmp(a->id, b->id);
 }
 
-int load_compare(const struct load_node *a, const struct load_node *b)
-{
-	if (a->machine->n_units != b->machine->n_units)
-		return a->machine->n_units < b->machine->n_units ? -1 : 1;
-	return machine_compare(a->machine, b->machine);
-}
-
-static int pair_compare(const struct pool *pool, const char *key, const char *value)
-{
-	int order = strcmp(key, pool->key);
-
-	return order != 0 ? order : strcmp(value, pool->value);
-}
-
-static int pool_compare(const struct pool *a, const struct pool *b)
-{
-	return pair_compare(b, a->key, a->value);
-}
-
 RB_GENERATE(machine_tree, machine, by_id, machine_compare)
-RB_GENERATE(load_tree, load_node, link, load_compare)
-RB_GENERATE(pool_tree, pool, link, pool_compare)
 
 struct machine *machine_find(const struct core *core, const char *id)
 {
@@ -71,96 +50,6 @@ struct machine *machine_next(const struct core *core, const char *after)
 		}
 	}
 	return next;
-}
-
-/* ---- Pools ------------------------------------------------------------------------------- */
-
-static struct pool *pool_lookup(const struct core *core, const char *key, const char *value)
-{
-	struct pool *pool = RB_ROOT(&core->pools);
-
-	while (pool != NULL) {
-		int order = pair_compare(pool, key, value);
-
-		if (order == 0)
-			return pool;
-		pool = order < 0 ? RB_LEFT(pool, link) : RB_RIGHT(pool, link);
-	}
-	return NULL;
-}
-
-const struct pool *pool_find(const struct core *core, const char *key, const char *value)
-{
-	return pool_lookup(core, key, value);
-}
-
-static void pool_free(struct pool *pool)
-{
-	if (pool == NULL)
-		return;
-	free(pool->key);
-	free(pool->value);
-	free(pool);
-}
-
-static struct pool *pool_ref(struct core *core, const char *key, const char *value)
-{
-	struct pool *pool = pool_lookup(core, key, value);
-
-	if (pool == NULL) {
-		pool = FL_NEW(struct pool);
-		if (pool == NULL)
-			return NULL;
-		pool->key = fl_strdup(key);
-		pool->value = fl_strdup(value);
-		if (pool->key == NULL || pool->value == NULL) {
-			pool_free(pool);
-			return NULL;
-		}
-		RB_INIT(&pool->up);
-		RB_INSERT(pool_tree, &core->pools, pool);
-	}
-	pool->n_refs++;
-	return pool;
-}
-
-static void pool_unref(struct core *core, struct pool *pool)
-{
-	if (pool == NULL || pool == &core->all || --pool->n_refs > 0)
-		return;
-	RB_REMOVE(pool_tree, &core->pools, pool);
-	pool_free(pool);
-}
-
-void machine_pools_enter(struct machine *machine)
-{
-	for (size_t i = 0; i < machine->info.n_nodes; i++) {
-		struct load_node *node = &machine->info.nodes[i];
-
-		RB_INSERT(load_tree, &node->pool->up, node);
-		node->pool->n_up++;
-	}
-}
-
-void machine_pools_leave(struct machine *machine)
-{
-	for (size_t i = 0; i < machine->info.n_nodes; i++) {
-		struct load_node *node = &machine->info.nodes[i];
-
-		RB_REMOVE(load_tree, &node->pool->up, node);
-		node->pool->n_up--;
-	}
-}
-
-void machine_load_change(struct machine *machine, int by)
-{
-	bool up = machine_is_up(machine);
-
-	if (up)
-		machine_pools_leave(machine);
-	machine->n_units = by > 0 ? machine->n_units + 1 : machine->n_units - 1;
-	if (up)
-		machine_pools_enter(machine);
 }
 
 /* ---- What a machine says of itself ------------------------------------------------------- */
@@ -262,7 +151,36 @@ void machine_info_fini(struct core *core, struct machine_info *info)
 	*info = (struct machine_info){0};
 }
 
-/* Capacity is not compared: it changes all the time, and nothing is decided by it. */
+static bool capacity_equal(const Pb__Capacity *a, const Pb__Capacity *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return a->cpus == b->cpus && a->memory_bytes == b->memory_bytes;
+}
+
+bool machine_capacity_set(struct machine *machine, const Pb__Capacity *capacity)
+{
+	Pb__Capacity **ours = &machine->info.message->capacity;
+	bool up = machine_is_up(machine), changed = !capacity_equal(*ours, capacity);
+
+	if (*ours == NULL)
+		*ours = malloc(sizeof(**ours));
+	if (*ours == NULL)
+		return false;
+	if (up && changed)
+		machine_pools_leave(machine);
+	pb__capacity__init(*ours);
+	(*ours)->cpus = capacity->cpus;
+	(*ours)->memory_bytes = capacity->memory_bytes;
+	(*ours)->memory_available_bytes = capacity->memory_available_bytes;
+	(*ours)->load_1min_x100 = capacity->load_1min_x100;
+	machine_free_refresh(machine);
+	if (up && changed)
+		machine_pools_enter(machine);
+	return changed;
+}
+
+/* Of capacity only that which units can claim: the rest changes all the time. */
 bool machine_info_equal(const struct machine_info *a, const struct machine_info *b)
 {
 	const Pb__MachineInfo *x = a->message, *y = b->message;
@@ -270,7 +188,8 @@ bool machine_info_equal(const struct machine_info *a, const struct machine_info 
 	if (strcmp(x->boot_id, y->boot_id) != 0 || strcmp(x->hostname, y->hostname) != 0 ||
 		strcmp(x->address, y->address) != 0 ||
 		strcmp(x->agent_version, y->agent_version) != 0 || x->n_metadata != y->n_metadata ||
-		x->n_capabilities != y->n_capabilities)
+		x->n_capabilities != y->n_capabilities ||
+		!capacity_equal(x->capacity, y->capacity))
 		return false;
 	for (size_t i = 0; i < x->n_metadata; i++)
 		if (strcmp(x->metadata[i]->key, y->metadata[i]->key) != 0 ||
@@ -282,17 +201,29 @@ bool machine_info_equal(const struct machine_info *a, const struct machine_info 
 	return true;
 }
 
+static void count_placements(struct machine *machine, int by)
+{
+	struct placement *placement;
+
+	RB_FOREACH (placement, placement_tree, &machine->placements)
+		if (!placement->removed)
+			spread_count(placement->unit, machine, by);
+}
+
 void machine_info_set(struct core *core, struct machine *machine, struct machine_info *info)
 {
 	bool up = machine_is_up(machine);
 
 	if (up)
 		machine_pools_leave(machine);
+	count_placements(machine, -1);
 	machine_info_fini(core, &machine->info);
 	machine->info = *info;
 	*info = (struct machine_info){0};
 	for (size_t i = 0; i < machine->info.n_nodes; i++)
 		machine->info.nodes[i].machine = machine;
+	machine_free_refresh(machine);
+	count_placements(machine, 1);
 	if (up)
 		machine_pools_enter(machine);
 }
@@ -306,7 +237,10 @@ enum fl_code machine_add(struct core *core, const char *id, struct machine_info 
 
 	if (machine != NULL)
 		machine->id = fl_strdup(id);
-	if (machine == NULL || machine->id == NULL) {
+	if (machine == NULL || machine->id == NULL ||
+		!axis_domain_add(&core->each_machine, NULL, &machine->domain)) {
+		if (machine != NULL)
+			free(machine->id);
 		free(machine);
 		return FL_FAIL_NO_MEMORY(err);
 	}

@@ -60,7 +60,7 @@ static void check(struct model *model)
 {
 	fleet_check(model->fleet.core);
 	check_epochs(model);
-	model->n_waiting += !fl_list_empty(&model->fleet.core->waiting);
+	model->n_waiting += !RB_EMPTY(&model->fleet.core->waiting);
 }
 
 /* ---- What happens ------------------------------------------------------------------------ */

@@ -1,10 +1,6 @@
 /*
- * Placements, and the choice of a machine. One function says whether a unit may be on a machine and,
- * when asked, why not: the scheduler and `flotactl why` cannot disagree.
- *
- * The choice walks machines from the least loaded on and takes the first that nothing speaks
- * against (fleet's rule). What it walks is the smallest set that the rules leave: one machine for
- * MachineID= and MachineOf=, the pools of one metadata key for MachineMetadata=, else all.
+ * Placements, and what speaks against one. One function says whether a unit may be on a machine and,
+ * when asked, why not: the scheduler (choose.c) and `flotactl why` cannot disagree.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,6 +47,8 @@ void placement_index(struct placement *placement)
 
 	if (placement->removed)
 		return;
+	machine_load_change(placement->machine, &rules->claims, 1);
+	spread_count(placement->unit, placement->machine, 1);
 	if (rules->conflicts.n > 0)
 		fl_list_append(&placement->machine->conflictors, &placement->conflictor);
 	if (rules->replaces.n > 0)
@@ -59,6 +57,10 @@ void placement_index(struct placement *placement)
 
 void placement_unindex(struct placement *placement)
 {
+	if (placement->removed)
+		return;
+	machine_load_change(placement->machine, &placement->unit->body.rules.claims, -1);
+	spread_count(placement->unit, placement->machine, -1);
 	fl_list_remove(&placement->conflictor);
 	fl_list_remove(&placement->replacer);
 }
@@ -114,7 +116,6 @@ bool placement_make(struct core *core, struct unit *unit, struct machine *machin
 		unit->placed = placement;
 	placement_index(placement);
 	placement_touch(core, placement);
-	machine_load_change(machine, 1);
 	mark_unit_changed(core, unit);
 	unit_wake_followers(core, unit);
 	return true;
@@ -151,7 +152,6 @@ void placement_remove(struct core *core, struct placement *placement)
 	placement_entomb(core, placement);
 	if (unit->placed == placement)
 		unit->placed = NULL;
-	machine_load_change(machine, -1);
 	mark_unit_changed(core, unit);
 	settle_help(core, machine, false);
 	unit_wake_followers(core, unit);
@@ -260,6 +260,16 @@ static bool check_conflicts(
 	return true;
 }
 
+const struct unit *place_avoided(const struct unit *unit, const struct machine *machine)
+{
+	const struct fl_strv *globs = &unit->body.rules.prefer_conflicts;
+	const struct unit *there = NULL;
+
+	for (size_t i = 0; i < globs->n && there == NULL; i++)
+		there = conflict_named(unit, machine, globs->items[i]);
+	return there;
+}
+
 /* Whether @unit replaces @old: it says so, and the other does not say the same of it (fleet ignores
  * mutual Replaces=). *ret_glob is what names it. */
 static bool replaces(const struct unit *unit, const struct unit *old, const char **ret_glob)
@@ -318,6 +328,25 @@ static bool check_metadata(
 	else
 		say(why, " wanted, the machine has no %s", unmet->key);
 	return false;
+}
+
+bool place_metadata_met(const struct unit *unit, const struct machine *machine)
+{
+	return check_metadata(unit, machine, NULL);
+}
+
+uint32_t place_unmet_preferences(const struct unit *unit, const struct machine *machine)
+{
+	const struct unit_rules *rules = &unit->body.rules;
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < rules->n_prefer_metadata; i++) {
+		const struct unit_metadata_rule *rule = &rules->prefer_metadata[i];
+		const char *value = machine_metadata(machine, rule->key);
+
+		n += value == NULL || !fl_strv_has(&rule->values, value);
+	}
+	return n;
 }
 
 static bool check_machine_of(const struct core *core, const struct unit *unit,
@@ -393,132 +422,10 @@ enum refusal place_check(
 	}
 	refusal = place_check_stay(unit, machine, why);
 	if (refusal == REFUSAL_NONE && !unit->body.rules.global &&
+		!claims_fit(unit, machine, false, why))
+		refusal = REFUSAL_RESOURCES;
+	if (refusal == REFUSAL_NONE && !unit->body.rules.global &&
 		!check_replaced(unit, machine, why))
 		refusal = REFUSAL_REPLACED;
 	return refusal;
-}
-
-/* ---- The choice -------------------------------------------------------------------------- */
-
-/* Where the only machine that can be is known beforehand. */
-static bool choose_by_leader(
-	const struct core *core, const struct unit *unit, const struct machine **ret_machine)
-{
-	const struct fl_strv *names = &unit->body.rules.machine_of;
-
-	for (size_t i = 0; i < names->n; i++) {
-		const struct unit *leader = unit_find(core, names->items[i]);
-
-		if (leader != NULL && leader->body.rules.global)
-			continue;
-		*ret_machine =
-			leader != NULL && leader->placed != NULL ? leader->placed->machine : NULL;
-		return true;
-	}
-	return false;
-}
-
-static bool accepts(const struct unit *unit, const struct machine *machine, unsigned *refused_for)
-{
-	/* Without a text to write the time does not matter. */
-	enum refusal refusal = place_check(unit, machine, 0, NULL);
-
-	*refused_for |= 1U << refusal;
-	return refusal == REFUSAL_NONE;
-}
-
-static const struct machine *choose_by_id(
-	const struct core *core, const struct unit *unit, unsigned *refused_for)
-{
-	const char *wanted = unit->body.rules.machine_id;
-	const struct machine *best = machine_find(core, wanted);
-	struct machine *machine;
-
-	if (best != NULL)
-		return accepts(unit, best, refused_for) ? best : NULL;
-	/* Its first 8 characters: those behind them in the tree begin with them. */
-	for (machine = machine_next(core, wanted);
-		machine != NULL && unit_rules_match_machine_id(&unit->body.rules, machine->id);
-		machine = RB_NEXT(machine_tree, &core->machines, machine))
-		if (accepts(unit, machine, refused_for) &&
-			(best == NULL || machine->n_units < best->n_units))
-			best = machine;
-	return best;
-}
-
-/* The key of MachineMetadata= that leaves the fewest machines. */
-static const struct unit_metadata_rule *tightest_key(
-	const struct core *core, const struct unit_rules *rules)
-{
-	const struct unit_metadata_rule *best = NULL;
-	size_t best_n = 0;
-
-	for (size_t i = 0; i < rules->n_metadata; i++) {
-		const struct unit_metadata_rule *rule = &rules->metadata[i];
-		size_t n = 0;
-
-		for (size_t k = 0; k < rule->values.n; k++) {
-			const struct pool *pool = pool_find(core, rule->key, rule->values.items[k]);
-
-			n += pool != NULL ? pool->n_up : 0;
-		}
-		if (best == NULL || n < best_n) {
-			best = rule;
-			best_n = n;
-		}
-	}
-	return best;
-}
-
-/* Walks some pools at once, least loaded machines first. No machine is in two of them. */
-static const struct machine *choose_in_pools(const struct unit *unit,
-	const struct pool *const *pools, size_t n_pools, unsigned *refused_for)
-{
-	struct load_node *at[UNIT_RULES_VALUES_MAX];
-
-	for (size_t i = 0; i < n_pools; i++)
-		at[i] = RB_MIN(load_tree, (struct load_tree *)&pools[i]->up);
-	for (;;) {
-		size_t least = n_pools;
-
-		for (size_t i = 0; i < n_pools; i++)
-			if (at[i] != NULL &&
-				(least == n_pools || load_compare(at[i], at[least]) < 0))
-				least = i;
-		if (least == n_pools)
-			return NULL;
-		if (accepts(unit, at[least]->machine, refused_for))
-			return at[least]->machine;
-		at[least] = RB_NEXT(load_tree, &pools[least]->up, at[least]);
-	}
-}
-
-struct machine *place_choose(
-	const struct core *core, const struct unit *unit, unsigned *ret_refused_for)
-{
-	const struct unit_rules *rules = &unit->body.rules;
-	const struct machine *machine = NULL;
-	const struct pool *pools[UNIT_RULES_VALUES_MAX] = {&core->all};
-	size_t n_pools = 1;
-
-	*ret_refused_for = 0;
-	if (rules->machine_id != NULL) {
-		machine = choose_by_id(core, unit, ret_refused_for);
-	} else if (rules->machine_of.n > 0 && choose_by_leader(core, unit, &machine)) {
-		if (machine != NULL && !accepts(unit, machine, ret_refused_for))
-			machine = NULL;
-	} else {
-		if (rules->n_metadata > 0) {
-			const struct unit_metadata_rule *rule = tightest_key(core, rules);
-
-			n_pools = 0;
-			for (size_t i = 0; i < rule->values.n && n_pools < UNIT_RULES_VALUES_MAX;
-				i++) {
-				pools[n_pools] = pool_find(core, rule->key, rule->values.items[i]);
-				n_pools += pools[n_pools] != NULL;
-			}
-		}
-		machine = choose_in_pools(unit, pools, n_pools, ret_refused_for);
-	}
-	return (struct machine *)machine;
 }

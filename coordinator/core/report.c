@@ -170,13 +170,9 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 			"first",
 			report->machine_id);
 	machine_heard(core, machine);
-	if (report->capacity != NULL && machine->info.message->capacity != NULL) {
-		Pb__Capacity *capacity = machine->info.message->capacity;
-
-		capacity->cpus = report->capacity->cpus;
-		capacity->memory_bytes = report->capacity->memory_bytes;
-		capacity->memory_available_bytes = report->capacity->memory_available_bytes;
-		capacity->load_1min_x100 = report->capacity->load_1min_x100;
+	if (report->capacity != NULL && machine_capacity_set(machine, report->capacity)) {
+		mark_machine_write(core, machine);
+		settle_help(core, machine, false);
 	}
 	if (report->all && (!machine->in_all || machine->states_session != report->session)) {
 		machine->states_session = report->session;

@@ -5,7 +5,7 @@
  *	1. which global unit runs on which machine;
  *	2. placed units whose rules may not be met any more: they leave their machine, and their
  *	   followers are marked (MachineOf=);
- *	3. units that are to be placed now;
+ *	3. units that are to be placed now, those of the highest priority first;
  *	4. waiting units that something may have helped: a machine that came or changed, a unit that
  *	   left one. Only those machines are asked again: all others would still refuse.
  *
@@ -19,17 +19,44 @@
 
 #define MEMORY_RETRY_MS 1000U
 
-#define REFUSED_BY_UNITS (1U << REFUSAL_CONFLICT | 1U << REFUSAL_REPLACED)
+#define REFUSED_BY_UNITS \
+	(1U << REFUSAL_CONFLICT | 1U << REFUSAL_RESOURCES | 1U << REFUSAL_REPLACED)
 
 /* ---- Marks ------------------------------------------------------------------------------- */
 
-/* Out of core->fresh or core->waiting. */
-static void leave_list(struct core *core, struct unit *unit)
+int unit_wait_compare(const struct unit *a, const struct unit *b)
+{
+	if (a->waits_priority != b->waits_priority)
+		return a->waits_priority > b->waits_priority ? -1 : 1;
+	return a->waits_since < b->waits_since ? -1 : a->waits_since > b->waits_since;
+}
+
+RB_GENERATE(wait_tree, unit, waits, unit_wait_compare)
+
+/* @unit is in neither. Who waits already keeps its turn. */
+static void enter_queue(struct core *core, struct wait_tree *queue, struct unit *unit)
+{
+	if (unit->waits_since == 0)
+		unit->waits_since = ++core->n_waits;
+	unit->waits_priority = unit->body.rules.priority;
+	unit->queue = queue;
+	RB_INSERT(wait_tree, queue, unit);
+}
+
+static void leave_queue(struct core *core, struct unit *unit)
 {
 	if ((unit->refused_for & REFUSED_BY_UNITS) != 0)
 		core->n_conflict_waiting--;
 	unit->refused_for = 0;
-	fl_list_remove(&unit->waiting);
+	if (unit->queue != NULL)
+		RB_REMOVE(wait_tree, unit->queue, unit);
+	unit->queue = NULL;
+}
+
+static void end_wait(struct core *core, struct unit *unit)
+{
+	leave_queue(core, unit);
+	unit->waits_since = 0;
 }
 
 static void add_refusals(struct core *core, struct unit *unit, unsigned refused_for)
@@ -54,13 +81,13 @@ void settle_activate(struct core *core, struct unit *unit)
 		settle_globals(core, NULL);
 		return;
 	}
-	leave_list(core, unit);
-	fl_list_append(&core->fresh, &unit->waiting);
+	leave_queue(core, unit);
+	enter_queue(core, &core->fresh, unit);
 }
 
 void settle_deactivate(struct core *core, struct unit *unit)
 {
-	leave_list(core, unit);
+	end_wait(core, unit);
 	unit->waiting_told = false;
 	fl_list_remove(&unit->recheck);
 	if (RB_FIND(global_tree, &core->globals, unit) == unit) {
@@ -145,7 +172,7 @@ void settle_retry(struct core *core)
 		return;
 	core->memory_retry_ms = 0;
 	settle_globals(core, NULL);
-	FL_LIST_FOREACH_SAFE (unit, &core->waiting, waiting, following)
+	RB_FOREACH_SAFE (unit, wait_tree, &core->waiting, following)
 		if ((unit->refused_for & 1U << REFUSAL_MEMORY) != 0)
 			settle_activate(core, unit);
 }
@@ -196,6 +223,7 @@ static void decide_recheck(struct core *core, struct unit *unit)
 {
 	FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
 	const struct machine *machine;
+	enum refusal refusal;
 
 	if (unit->placed == NULL)
 		return;
@@ -203,7 +231,12 @@ static void decide_recheck(struct core *core, struct unit *unit)
 	/* Its data are there: it waits, and is asked again when the machine is back. */
 	if (!machine_is_up(machine) && unit->body.rules.on_machine_loss == UNIT_LOSS_WAIT)
 		return;
-	if (place_check_stay(unit, machine, &why) == REFUSAL_NONE) {
+	refusal = place_check_stay(unit, machine, &why);
+	if (refusal == REFUSAL_NONE && unit->recheck_claims &&
+		!claims_fit(unit, machine, true, &why))
+		refusal = REFUSAL_RESOURCES;
+	unit->recheck_claims = false;
+	if (refusal == REFUSAL_NONE) {
 		if (!leases_let_go(core, unit->placed))
 			return;
 		fl_buf_text(&why, "its machine is lost");
@@ -235,12 +268,14 @@ static void decide_place(struct core *core, struct unit *unit)
 	unsigned refused_for;
 	struct machine *machine = place_choose(core, unit, &refused_for);
 
-	leave_list(core, unit);
+	leave_queue(core, unit);
 	if (machine != NULL) {
 		uint64_t epoch = core_next_revision(core);
 
 		if (placement_make(core, unit, machine, epoch)) {
 			unit->epoch = epoch;
+			unit->waits_since = 0;
+			unit->recheck_claims = false;
 			mark_unit_write(core, unit);
 			if (before)
 				core_note(core, FL_INFO, "unit.placed",
@@ -255,7 +290,7 @@ static void decide_place(struct core *core, struct unit *unit)
 		retry_later(core);
 	}
 	add_refusals(core, unit, refused_for);
-	fl_list_append(&core->waiting, &unit->waiting);
+	enter_queue(core, &core->waiting, unit);
 	mark_unit_changed(core, unit);
 	if (!unit->waiting_told)
 		event_add(core, "unit.waiting", unit, NULL, "no machine can take it now");
@@ -269,7 +304,7 @@ static void decide_helped(struct core *core)
 
 	if (only->helped.next != &core->helped)
 		only = NULL; /* more than one */
-	FL_LIST_FOREACH_SAFE (unit, &core->waiting, waiting, following) {
+	RB_FOREACH_SAFE (unit, wait_tree, &core->waiting, following) {
 		enum refusal refusal = REFUSAL_NONE;
 
 		if (!core->help_all && (unit->refused_for & REFUSED_BY_UNITS) == 0)
@@ -298,8 +333,8 @@ void settle(struct core *core)
 			decide_globals_of(core, FL_LIST_ENTRY(link, struct machine, globals));
 		} else if ((link = fl_list_pop(&core->rechecks)) != NULL) {
 			decide_recheck(core, FL_LIST_ENTRY(link, struct unit, recheck));
-		} else if (!fl_list_empty(&core->fresh)) {
-			decide_place(core, FL_LIST_ENTRY(core->fresh.next, struct unit, waiting));
+		} else if (!RB_EMPTY(&core->fresh)) {
+			decide_place(core, RB_MIN(wait_tree, &core->fresh));
 		} else if (!fl_list_empty(&core->helped)) {
 			decide_helped(core);
 		} else {

@@ -81,7 +81,7 @@ static void check_placed(const struct core *core, const struct unit *unit)
 
 	assert_true(live(unit->placed) && unit->placed->unit == unit);
 	assert_int_equal(unit->placed->epoch, unit->epoch);
-	assert_false(fl_list_linked(&unit->waiting));
+	assert_null(unit->queue);
 	if (machine_is_up(machine) && !may_be_on(core, unit, machine, false)) {
 		FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
 
@@ -95,7 +95,7 @@ static void check_waiting(const struct core *core, const struct unit *unit)
 	FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
 	struct machine *machine;
 
-	if (!fl_list_linked(&unit->waiting))
+	if (unit->queue != &core->waiting)
 		fail_msg("%s is not placed, and does not wait", unit->name);
 	if ((unit->refused_for & 1U << REFUSAL_MEMORY) != 0)
 		return;
@@ -127,7 +127,8 @@ static void check_units(const struct core *core)
 		size_t placements = unit_placement_count(unit);
 		const struct placement *placement;
 		bool global = unit->body.rules.global;
-		const unsigned units = 1U << REFUSAL_CONFLICT | 1U << REFUSAL_REPLACED;
+		const unsigned units =
+			1U << REFUSAL_CONFLICT | 1U << REFUSAL_RESOURCES | 1U << REFUSAL_REPLACED;
 
 		n += !unit->gone;
 		assert_false(unit->gone && fl_list_empty(&unit->placements) &&
@@ -137,25 +138,25 @@ static void check_units(const struct core *core)
 		check_held(core, unit);
 		if (!unit_is_active(unit)) {
 			assert_int_equal(placements, 0);
-			assert_false(fl_list_linked(&unit->waiting));
+			assert_null(unit->queue);
 			continue;
 		}
 		assert_true(core->revision >= unit->revision);
 		FL_LIST_FOREACH (placement, &unit->placements, of_unit)
 			assert_true(placement->removed || placement->epoch == unit->epoch);
 		if (global)
-			assert_false(fl_list_linked(&unit->waiting));
+			assert_null(unit->queue);
 		else if (unit->placed != NULL)
 			check_placed(core, unit);
 		else
 			check_waiting(core, unit);
-		n_waiting += fl_list_linked(&unit->waiting);
+		n_waiting += unit->queue != NULL;
 		n_conflict_waiting += (unit->refused_for & units) != 0;
 	}
 	assert_int_equal(n, core->n_units);
 	assert_int_equal(n_conflict_waiting, core->n_conflict_waiting);
-	assert_true(fl_list_empty(&core->fresh));
-	FL_LIST_FOREACH (unit, &core->waiting, waiting)
+	assert_true(RB_EMPTY(&core->fresh));
+	RB_FOREACH (unit, wait_tree, (struct wait_tree *)&core->waiting)
 		n_waiting--;
 	assert_int_equal(n_waiting, 0);
 }

@@ -121,6 +121,38 @@ void unit_wake_followers(struct core *core, const struct unit *unit)
 
 /* ---- Files ------------------------------------------------------------------------------- */
 
+/* FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/; with the zero behind each text. */
+static uint64_t add_text(uint64_t hash, const char *text)
+{
+	do
+		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+	while (*text++ != '\0');
+	return hash;
+}
+
+static uint64_t metadata_id(const struct unit_rules *rules)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < rules->n_metadata; i++) {
+		hash = add_text(hash, rules->metadata[i].key);
+		for (size_t k = 0; k < rules->metadata[i].values.n; k++)
+			hash = add_text(hash, rules->metadata[i].values.items[k]);
+		hash = add_text(hash, "");
+	}
+	return hash;
+}
+
+static enum fl_code body_spread(
+	struct core *core, const char *name, struct unit_body *body, struct fl_error *err)
+{
+	body->metadata_id = metadata_id(&body->rules);
+	if (body->rules.spread == NULL || !unit_name_is_instance(name))
+		return FL_OK;
+	body->spread = spread_ref(core, name, body->rules.spread);
+	return body->spread != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
+}
+
 static enum fl_code body_follows(struct core *core, struct unit_body *body, struct fl_error *err)
 {
 	const struct fl_strv *names = &body->rules.machine_of;
@@ -155,6 +187,7 @@ static enum fl_code body_read(struct core *core, const char *name, bool verify,
 	body->description = fl_strdup(unit_file_value(file, "Unit", "Description", ""));
 	if (body->description == NULL)
 		return FL_FAIL_NO_MEMORY(err);
+	FL_TRY(body_spread(core, name, body, err));
 	return body_follows(core, body, err);
 }
 
@@ -184,6 +217,7 @@ void unit_body_fini(struct core *core, struct unit_body *body)
 		leader_unref(core, body->follows[i].leader);
 	}
 	free(body->follows);
+	spread_unref(core, body->spread);
 	unit_rules_fini(&body->rules);
 	free(body->description);
 	free(body->content);
@@ -223,7 +257,9 @@ enum fl_code unit_add(struct core *core, const char *name, const char *tenant,
 		unit = FL_NEW(struct unit);
 		if (unit != NULL)
 			unit->name = fl_strdup(name);
-		if (unit == NULL || unit->name == NULL) {
+		if (unit == NULL || unit->name == NULL || !family_join(core, unit)) {
+			if (unit != NULL)
+				free(unit->name);
 			free(unit);
 			free(owner);
 			return FL_FAIL_NO_MEMORY(err);
@@ -270,13 +306,15 @@ void unit_reap(struct core *core)
 
 void unit_free(struct core *core, struct unit *unit)
 {
-	fl_list_remove(&unit->waiting);
+	if (unit->queue != NULL)
+		RB_REMOVE(wait_tree, unit->queue, unit);
 	fl_list_remove(&unit->recheck);
 	fl_list_remove(&unit->held_link);
 	fl_list_remove(&unit->reap);
 	fl_list_remove(&unit->write.link);
 	fl_list_remove(&unit->changed);
 	unit_body_fini(core, &unit->body);
+	family_leave(core, unit);
 	free(unit->stored_machine_id);
 	free(unit->stored_held_id);
 	free(unit->tenant);

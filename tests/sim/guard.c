@@ -225,7 +225,7 @@ void guard_after_step(struct guard *guard, const struct coordinator *coordinator
 	/* What was given out before it served nobody has seen. */
 	if (coordinator->server.listening)
 		guard->revision_max = core_revision(core);
-	guard->n_waits += !fl_list_empty(&core->waiting);
+	guard->n_waits += !RB_EMPTY(&core->waiting);
 	guard->n_holds += core->holding;
 	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
 		if (machine->fsm.state == MACHINE_LOST && !core->holding)
