@@ -114,13 +114,15 @@ static enum fl_code fill_page(const struct machine *machine, const struct fl_lis
 
 		if (placement->revision > durable)
 			break;
-		bytes += placement->removed ? 300 : placement->unit->body.content_len + 600;
+		bool removed = placement->removed || placement_is_parked(placement);
+
+		bytes += removed ? 300 : placement->unit->body.content_len + 600;
 		if (n == max || (n > 0 && bytes > WIRE_PAGE_BYTES)) {
 			reply->more = true;
 			reply->revision = last;
 			return FL_OK;
 		}
-		if (placement->removed) {
+		if (removed) {
 			char *name = fl_strdup(placement->unit->name);
 
 			if (name == NULL)

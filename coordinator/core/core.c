@@ -33,6 +33,9 @@ enum fl_code core_new(
 	fl_list_init(&core->helped);
 	fl_list_init(&core->globals_of);
 	fl_list_init(&core->held);
+	fl_list_init(&core->moves);
+	fl_list_init(&core->drains);
+	core->wall_offset_ms = config->wall_offset_ms;
 	fl_list_init(&core->overflows);
 	fl_list_init(&core->reap);
 	axis_init(&core->each_machine);
@@ -107,9 +110,11 @@ static enum fl_code load_machine(
 	FL_TRY(machine_info_read(
 		core, record->info != NULL ? record->info : &none, NULL, &info, err));
 	code = machine_add(core, record->id, &info, &machine, err);
-	if (code != FL_OK)
+	if (code != FL_OK) {
 		machine_info_fini(core, &info);
-	return code;
+		return code;
+	}
+	return machine_scheduling_load(core, machine, record, err);
 }
 
 static enum fl_code load_unit(struct core *core, const Pb__UnitRecord *record, struct fl_error *err)
@@ -239,6 +244,10 @@ static enum fl_code dispatch(struct core *core, const struct core_event *event,
 	switch (event->kind) {
 	case CORE_CHANGE:
 		return core_do_change(core, &event->change, answer, err);
+	case CORE_MACHINE_CHANGE:
+		return core_do_machine(core, &event->machine_change, err);
+	case CORE_MOVE:
+		return core_do_move(core, &event->move, err);
 	case CORE_SYNC:
 		return core_do_sync(core, &event->sync, err);
 	case CORE_REPORT:
@@ -280,6 +289,10 @@ uint64_t core_next_deadline(const struct core *core)
 
 	if (held_next_deadline(core) < deadline)
 		deadline = held_next_deadline(core);
+	if (moves_next_deadline(core) < deadline)
+		deadline = moves_next_deadline(core);
+	if (drains_next_deadline(core) < deadline)
+		deadline = drains_next_deadline(core);
 	if (core->memory_retry_ms != 0 && core->memory_retry_ms < deadline)
 		deadline = core->memory_retry_ms;
 	return deadline;

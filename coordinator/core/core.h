@@ -88,8 +88,27 @@ struct core_report {
 	uint64_t received_us; /* boot clock */
 };
 
+#define CORE_DRAIN_DEADLINE_MS_MAX (UINT64_C(365) * 24 * 3600 * 1000)
+
+/* One machine of a MachineChangeRequest. FL_E_NOT_FOUND, FL_E_INVALID. */
+struct core_machine_change {
+	Pb__MachineChangeRequest__Verb verb;
+	const char *machine_id; /* or the beginning of it that no other has */
+	const char *by, *reason;
+	uint64_t deadline_ms; /* of DRAIN, from now; 0 = none */
+	uint32_t parallel; /* of DRAIN; 0 = the default */
+};
+
+/* One move of a RebalanceRequest. FL_E_NOT_FOUND, FL_E_STATE, FL_E_INVALID: it is not begun. */
+struct core_move {
+	const char *unit;
+	const char *from, *to; /* machine IDs */
+};
+
 enum core_event_kind {
 	CORE_CHANGE,
+	CORE_MACHINE_CHANGE,
+	CORE_MOVE,
 	CORE_SYNC,
 	CORE_REPORT,
 	CORE_TICK, /* the time of core_next_deadline() has come; harmless at any other */
@@ -99,6 +118,8 @@ struct core_event {
 	enum core_event_kind kind;
 	union {
 		struct core_change change;
+		struct core_machine_change machine_change;
+		struct core_move move;
 		struct core_sync sync;
 		struct core_report report;
 	};
@@ -208,6 +229,10 @@ enum fl_code core_unit_get(const struct core *core, const char *name, bool with_
 	uint64_t now_ms, Pb__Unit **ret_unit, struct fl_error *err) FL_MUST_CHECK;
 enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t now_ms,
 	Pb__Machine **ret_machine, struct fl_error *err) FL_MUST_CHECK;
+
+/* The ID of the machine that is meant. FL_E_NOT_FOUND, FL_E_INVALID (several). */
+enum fl_code core_machine_find(const struct core *core, const char *id, const char **ret_id,
+	struct fl_error *err) FL_MUST_CHECK;
 
 /* Why the unit is where it is, or nowhere: every machine with what speaks against it. The same
  * checks as the placement's own. FL_E_NOT_FOUND. */

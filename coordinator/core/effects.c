@@ -155,6 +155,7 @@ static enum fl_code pack_machine(
 	snprintf(write->key, sizeof(write->key), "%s%s", CORE_KEY_MACHINE, machine->id);
 	record.id = machine->id;
 	record.info = machine->info.message;
+	machine_scheduling_pack(machine, &record);
 	return wire_pack_record(&record.base, &write->data, &write->len, err);
 }
 

@@ -93,6 +93,8 @@ static const struct attempt attempts[] = {
 	{"a machine that changed", CORE_SYNC, 0, "m1", NULL, 0, 0},
 	{"states", CORE_REPORT, 0, "a.service", NULL, 0, 0},
 	{"a lost machine", CORE_TICK, 0, NULL, NULL, 0, 10000},
+	{"a cordon", CORE_MACHINE_CHANGE, 0, "m1", NULL, 0, 0},
+	{"a move", CORE_MOVE, 0, "a.service", NULL, 0, 0},
 };
 
 static uint64_t epoch; /* of a.service */
@@ -176,6 +178,27 @@ static enum fl_code try_report(struct fleet *fleet, const struct attempt *attemp
 	return core_step(fleet->core, &event, fleet->now_ms, &fleet->effects, &answer, NULL);
 }
 
+static enum fl_code try_cordon(struct fleet *fleet, const struct attempt *attempt)
+{
+	struct core_event event = {.kind = CORE_MACHINE_CHANGE,
+		.machine_change = {.verb = PB__MACHINE_CHANGE_REQUEST__VERB__CORDON,
+			.machine_id = attempt->name,
+			.by = "ana",
+			.reason = "a disk"}};
+	struct core_answer answer;
+
+	return core_step(fleet->core, &event, fleet->now_ms, &fleet->effects, &answer, NULL);
+}
+
+static enum fl_code try_move(struct fleet *fleet, const struct attempt *attempt)
+{
+	struct core_event event = {.kind = CORE_MOVE,
+		.move = {.unit = attempt->name, .from = "m1", .to = "m2"}};
+	struct core_answer answer;
+
+	return core_step(fleet->core, &event, fleet->now_ms, &fleet->effects, &answer, NULL);
+}
+
 static enum fl_code try_it(struct fleet *fleet, const struct attempt *attempt)
 {
 	struct core_event tick = {.kind = CORE_TICK};
@@ -188,6 +211,10 @@ static enum fl_code try_it(struct fleet *fleet, const struct attempt *attempt)
 		return try_sync(fleet, attempt);
 	case CORE_REPORT:
 		return try_report(fleet, attempt);
+	case CORE_MACHINE_CHANGE:
+		return try_cordon(fleet, attempt);
+	case CORE_MOVE:
+		return try_move(fleet, attempt);
 	case CORE_TICK:
 		break;
 	}

@@ -47,6 +47,8 @@ void held_release(struct core *core, struct placement *placement, const char *wh
 	if (!placement_is_held(placement))
 		return;
 	held_forget(core, unit);
+	drain_look_soon(placement->machine);
+	event_add(core, "unit.left", unit, placement->machine, why);
 	core_note(core, FL_INFO, "unit.let_go", "unit=%s machine=%s epoch=%" PRIu64 " why=%s",
 		unit->name, placement->machine->id, placement->epoch, why);
 	if (unit_is_active(unit) && !unit->body.rules.global && unit->placed == NULL)

@@ -15,6 +15,8 @@
  *	place.c     placements: made, taken back; what speaks against one
  *	choose.c    the choice of a machine
  *	held.c      units that have left a machine which may still run them
+ *	operate.c   machines that operators take out and put back
+ *	moves.c     units on their way from one machine to another
  *	settle.c    what follows from a change: rechecks, retries, globals
  *	report.c    what agents say of their units
  *	assign.c    what an agent is told
@@ -147,6 +149,15 @@ RB_HEAD(placement_tree, placement);
 
 FL_FSM_DEFINE(machine, MACHINE_STATES)
 
+/* Whether units come to it: operate.c. */
+#define SCHEDULING_STATES(X) \
+	X(SCHEDULING, OPEN, FL_TO(SCHEDULING, CORDONED) | FL_TO(SCHEDULING, DRAINING)) \
+	X(SCHEDULING, CORDONED, FL_TO(SCHEDULING, OPEN) | FL_TO(SCHEDULING, DRAINING)) \
+	X(SCHEDULING, DRAINING, FL_TO(SCHEDULING, OPEN) | FL_TO(SCHEDULING, DRAINED)) \
+	X(SCHEDULING, DRAINED, FL_TO(SCHEDULING, OPEN))
+
+FL_FSM_DEFINE(scheduling, SCHEDULING_STATES)
+
 struct machine {
 	RB_ENTRY(machine) by_id;
 	struct core *core;
@@ -182,6 +193,15 @@ struct machine {
 		all_revision; /* the assignment that its agent had on disk at the beginning of it */
 	uint32_t all_round;
 
+	struct fl_fsm scheduling; /* SCHEDULING_STATES */
+	char *closed_by, *closed_reason; /* set while it is not OPEN */
+	uint64_t closed_revision; /* global units that became active after it do not come */
+	uint64_t drain_deadline_ms; /* UINT64_MAX = none */
+	uint32_t drain_parallel;
+	uint32_t n_leaving; /* moves away from it that are under way */
+	uint64_t look_ms; /* when a drain looks again at what it can do */
+	struct fl_list drain; /* of core->drains: it is DRAINING */
+
 	struct fl_list helped; /* of core->helped */
 	struct fl_list globals; /* of core->globals_of */
 	struct mark write;
@@ -204,6 +224,14 @@ struct follow {
 	struct fl_list link; /* of leader->follows, while the unit has this file */
 	struct leader *leader;
 	struct unit *unit;
+};
+
+/* Of a unit that was asked to move: moves.c. */
+struct move {
+	struct fl_list link; /* of core->moves, while it is under way */
+	struct machine *from;
+	struct machine *to; /* if that takes it; NULL: where it fits best */
+	uint64_t until_ms;
 };
 
 /* A unit file and what was read from it, in one piece. */
@@ -241,6 +269,8 @@ struct unit {
 	struct placement *held; /* a tombstone whose machine has not let go of it: held.c */
 	uint64_t held_until_ms;
 	struct fl_list held_link; /* of core->held, unless held_until_ms is UINT64_MAX */
+	struct move move;
+	uint64_t try_ms; /* when a drain asks again who takes it */
 	char *stored_machine_id, *stored_held_id; /* between core_load() and core_loaded() */
 	uint64_t stored_held_epoch;
 
@@ -284,12 +314,15 @@ struct placement {
 	uint64_t epoch;
 	uint64_t revision; /* of its last change: the agent's cursor */
 	bool removed; /* a tombstone: the agent must let go of it */
-	bool gone; /* and nothing of it is left there */
+	bool gone; /* and nothing of it is left there; of a parked one too */
 	bool is_old; /* from before this core began: its first state is no news */
 	uint32_t n_told; /* events of its state, in the minute from @told_ms */
 	uint64_t told_ms;
 	struct placement_state state;
 };
+
+RB_HEAD(token_tree, token);
+RB_HEAD(member_tree, member);
 
 /* ---- The core ---------------------------------------------------------------------------- */
 
@@ -311,6 +344,8 @@ struct core {
 	struct leader_tree leaders;
 	struct machine_tree machines;
 	size_t n_machines;
+	struct token_tree tokens;
+	struct member_tree members;
 	struct pool_tree pools;
 	struct pool all; /* every machine that is up */
 	uint64_t machines_version; /* grows when one comes, goes, or has other metadata */
@@ -337,6 +372,9 @@ struct core {
 	bool globals_changed; /* which global unit runs where, on every machine */
 	struct fl_list globals_of; /* or on these */
 	struct fl_list held; /* units that are held for a time, the first to end first */
+	struct fl_list moves; /* units whose move is under way, in order */
+	struct fl_list drains; /* machines that are DRAINING */
+	uint64_t wall_offset_ms; /* from now_ms to the wall clock */
 	struct fl_list overflows; /* machines with too many tombstones */
 	struct fl_list reap; /* destroyed units, to be freed when nobody holds them */
 
@@ -362,6 +400,22 @@ RB_PROTOTYPE(pool_tree, pool, link, pool_compare)
 static inline bool machine_is_up(const struct machine *machine)
 {
 	return machine->fsm.state == MACHINE_UP;
+}
+
+static inline bool machine_is_closed(const struct machine *machine)
+{
+	return machine->scheduling.state != SCHEDULING_OPEN;
+}
+
+/* It is placed there, and the agent is told to remove it: the machine is DRAINED. */
+static inline bool placement_is_parked(const struct placement *placement)
+{
+	return !placement->removed && placement->machine->scheduling.state == SCHEDULING_DRAINED;
+}
+
+static inline bool move_is_under_way(const struct unit *unit)
+{
+	return unit->move.from != NULL;
 }
 
 static inline bool unit_is_active(const struct unit *unit)
@@ -451,6 +505,45 @@ static inline bool placement_is_held(const struct placement *placement)
 {
 	return placement->unit->held == placement;
 }
+
+/* ---- operate.c --------------------------------------------------------------------------- */
+
+enum fl_code core_do_machine(struct core *core, const struct core_machine_change *change,
+	struct fl_error *err) FL_MUST_CHECK;
+/* Whether the unit may not come to the machine for what an operator said of it. */
+bool machine_keeps_away(const struct machine *machine, const struct unit *unit);
+/* "cordoned by ana: disk change" */
+void machine_closed_text(const struct machine *machine, struct fl_buf *text);
+/* Why a placement on a machine that is being drained, or is drained, is still there; else nothing. */
+void placement_leaving_text(const struct core *core, const struct placement *placement,
+	uint64_t now_ms, struct fl_buf *text);
+/* What is placed on the machine, or may still run there, and has to leave for its drain. */
+uint32_t drain_units_left(const struct machine *machine);
+
+/* Something has left the machine: its drain can go on. */
+void drain_look_soon(struct machine *machine);
+/* Goes on with all drains; true: there may be more to settle. */
+bool drains_settle(struct core *core);
+uint64_t drains_next_deadline(const struct core *core);
+
+void machine_scheduling_pack(const struct machine *machine, Pb__MachineRecord *record);
+enum fl_code machine_scheduling_load(struct core *core, struct machine *machine,
+	const Pb__MachineRecord *record, struct fl_error *err) FL_MUST_CHECK;
+void machine_scheduling_fini(struct machine *machine);
+
+/* ---- moves.c ----------------------------------------------------------------------------- */
+
+/* Takes a unit from its machine, which is up: to @to, or where it fits best (NULL). */
+void move_begin(struct core *core, struct unit *unit, struct machine *to, const char *why);
+/* Harmless where none is under way. */
+void move_end(struct unit *unit);
+/* Where it was to go, if that still takes it. */
+struct machine *move_target(const struct unit *unit, uint64_t now_ms);
+/* Ends the moves that are over; true: there may be more to settle. */
+bool moves_settle(struct core *core);
+uint64_t moves_next_deadline(const struct core *core);
+enum fl_code core_do_move(
+	struct core *core, const struct core_move *move, struct fl_error *err) FL_MUST_CHECK;
 
 /* ---- change.c, report.c ------------------------------------------------------------------ */
 
@@ -560,6 +653,7 @@ enum fl_code core_do_sync(
 enum refusal {
 	REFUSAL_NONE,
 	REFUSAL_STATE,
+	REFUSAL_CLOSED, /* cordoned or drained */
 	REFUSAL_HELD, /* it may still run on another machine */
 	REFUSAL_MACHINE_ID,
 	REFUSAL_METADATA,
@@ -661,6 +755,9 @@ size_t unit_placement_count(const struct unit *unit);
 enum fl_code unit_message(const struct core *core, const struct unit *unit, bool with_content,
 	uint64_t now_ms, Pb__Unit **ret_unit, struct fl_error *err) FL_MUST_CHECK;
 
+/* How many machines refuse an active unit for each kind of reason. */
+void why_nowhere(
+	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text);
 /* Why an active unit is not where it should be; nothing is written when it is. */
 void why_waiting(
 	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text);

@@ -88,9 +88,10 @@ static enum fl_code state_message(
 }
 
 /* On failure *ret_message is what is there so far: its owner frees it. */
-static enum fl_code placement_message(
-	const struct placement *placement, Pb__Placement **ret_message, struct fl_error *err)
+static enum fl_code placement_message(const struct core *core, const struct placement *placement,
+	uint64_t now_ms, Pb__Placement **ret_message, struct fl_error *err)
 {
+	FL_CLEANUP_BUF struct fl_buf leaving = FL_BUF_INIT;
 	Pb__Placement *message = malloc(sizeof(*message));
 
 	if (message == NULL)
@@ -98,7 +99,9 @@ static enum fl_code placement_message(
 	pb__placement__init(message);
 	*ret_message = message;
 	message->epoch = placement->epoch;
-	if (!message_text(&message->machine_id, placement->machine->id) ||
+	placement_leaving_text(core, placement, now_ms, &leaving);
+	if (!fl_buf_ok(&leaving) || !message_text(&message->leaving, fl_buf_str(&leaving)) ||
+		!message_text(&message->machine_id, placement->machine->id) ||
 		!message_text(&message->address, placement->machine->info.message->address))
 		return FL_FAIL_NO_MEMORY(err);
 	return placement->state.known ? state_message(placement, &message->state, err) : FL_OK;
@@ -110,8 +113,8 @@ static int by_machine(const void *a, const void *b)
 		(*(Pb__Placement *const *)a)->machine_id, (*(Pb__Placement *const *)b)->machine_id);
 }
 
-static enum fl_code fill_placements(
-	const struct unit *unit, Pb__Unit *message, struct fl_error *err)
+static enum fl_code fill_placements(const struct core *core, const struct unit *unit,
+	uint64_t now_ms, Pb__Unit *message, struct fl_error *err)
 {
 	size_t n = unit_placement_count(unit);
 	const struct placement *placement;
@@ -127,7 +130,7 @@ static enum fl_code fill_placements(
 
 		if (placement->removed)
 			continue;
-		code = placement_message(placement, &one, err);
+		code = placement_message(core, placement, now_ms, &one, err);
 		if (one != NULL)
 			message->placements[message->n_placements++] = one;
 		FL_TRY(code);
@@ -159,7 +162,7 @@ static enum fl_code fill_unit(const struct core *core, const struct unit *unit, 
 		!message_text(&message->description, unit->body.description) ||
 		!message_text(&message->waiting, fl_buf_str(&waiting)))
 		return FL_FAIL_NO_MEMORY(err);
-	return fill_placements(unit, message, err);
+	return fill_placements(core, unit, now_ms, message, err);
 }
 
 enum fl_code unit_message(const struct core *core, const struct unit *unit, bool with_content,
@@ -275,6 +278,17 @@ enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t 
 	view.n_metadata = info->n_metadata;
 	view.metadata = info->metadata;
 	view.state = state_of(machine);
+	view.scheduling = (Pb__Machine__Scheduling)machine->scheduling.state;
+	if (machine_is_closed(machine)) {
+		view.closed_by = machine->closed_by;
+		view.closed_reason = machine->closed_reason;
+	}
+	if (machine->scheduling.state == SCHEDULING_DRAINING &&
+		machine->drain_deadline_ms != UINT64_MAX)
+		view.drain_left_ms = machine->drain_deadline_ms > now_ms
+					     ? machine->drain_deadline_ms - now_ms
+					     : 1;
+	view.drain_units = drain_units_left(machine);
 	view.units = machine->n_units;
 	view.capacity = info->capacity;
 	fill_claims(&claimed, machine_claimed(machine));

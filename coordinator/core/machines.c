@@ -250,6 +250,8 @@ enum fl_code machine_add(struct core *core, const char *id, struct machine_info 
 	machine->deltas_from = core->revision;
 	machine->last_heard_ms = core->now_ms;
 	fl_fsm_init(&machine->fsm, &machine_fsm_def, machine->id);
+	fl_fsm_init(&machine->scheduling, &scheduling_fsm_def, machine->id);
+	machine->drain_deadline_ms = UINT64_MAX;
 	RB_INIT(&machine->placements);
 	fl_list_init(&machine->conflictors);
 	fl_list_init(&machine->replacers);
@@ -277,6 +279,7 @@ void machines_free(struct core *core)
 		fl_list_remove(&machine->globals);
 		fl_list_remove(&machine->write.link);
 		fl_list_remove(&machine->changed);
+		machine_scheduling_fini(machine);
 		machine_info_fini(core, &machine->info);
 		free(machine->id);
 		free(machine);

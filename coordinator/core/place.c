@@ -150,6 +150,7 @@ void placement_remove(struct core *core, struct placement *placement)
 	placement->removed = true;
 	state_forget(&placement->state);
 	placement_entomb(core, placement);
+	drain_look_soon(machine);
 	if (unit->placed == placement)
 		unit->placed = NULL;
 	mark_unit_changed(core, unit);
@@ -415,7 +416,13 @@ enum refusal place_check(
 		say(why, "not heard of yet since the coordinator started");
 		return REFUSAL_STATE;
 	}
-	if (unit->held != NULL && unit->held->machine != machine) {
+	if (machine_keeps_away(machine, unit)) {
+		if (why != NULL)
+			machine_closed_text(machine, why);
+		return REFUSAL_CLOSED;
+	}
+	/* It may come back, but not while it is to go away. */
+	if (unit->held != NULL && (unit->held->machine != machine || unit->move.from == machine)) {
 		say(why, "machine %.8s, which it has left, has not let go of it yet",
 			unit->held->machine->id);
 		return REFUSAL_HELD;

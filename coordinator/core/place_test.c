@@ -116,11 +116,12 @@ static void metadata_that_changes_moves_units(void **state)
 	assert_where(fleet, "a.service", "");
 	assert_where(fleet, "g.service", "");
 	assert_string_equal(fleet_unit(fleet, "a.service")->waiting,
+		"it has left machine m1, which has not let go of it yet");
+	fleet_let_go(fleet, "m1");
+	assert_string_equal(fleet_unit(fleet, "a.service")->waiting,
 		"none of 1 machines can take it: "
 		"1 × metadata role=db wanted, the machine has role=web");
 	fleet_join(fleet, "m2", "role=db");
-	assert_where(fleet, "a.service", "");
-	fleet_let_go(fleet, "m1");
 	assert_where(fleet, "a.service", "m2");
 	assert_where(fleet, "g.service", "m2");
 }

@@ -76,14 +76,35 @@ static void tell_state(struct core *core, struct placement *placement)
 }
 
 /* The removal was carried out: nothing of the unit is left there. */
+static bool is_gone(const struct placement *placement, const Pb__UnitState *state)
+{
+	return state->done_revision >= placement->revision &&
+	       state->desired == PB__DESIRED_STATE__INACTIVE &&
+	       strcmp(state->load, "not-found") == 0 && strcmp(state->active, "inactive") == 0;
+}
+
 static void take_removed(struct core *core, struct placement *placement, const Pb__UnitState *state,
 	uint64_t saved_revision)
 {
 	placement->state.all_round = placement->machine->all_round;
-	if (state->done_revision >= placement->revision &&
-		state->desired == PB__DESIRED_STATE__INACTIVE &&
-		strcmp(state->load, "not-found") == 0 && strcmp(state->active, "inactive") == 0)
+	if (is_gone(placement, state))
 		held_gone(core, placement, saved_revision);
+}
+
+static void parked_is_gone(struct core *core, struct placement *placement)
+{
+	if (!placement->gone) {
+		placement->gone = true;
+		event_add(core, "unit.left", placement->unit, placement->machine, "parked");
+		mark_unit_changed(core, placement->unit);
+	}
+}
+
+/* An agent that does not know of it any more has no epoch of it either. */
+static void take_parked(struct core *core, struct placement *placement, const Pb__UnitState *state)
+{
+	if (is_gone(placement, state))
+		parked_is_gone(core, placement);
 }
 
 static void take_placed(struct core *core, struct placement *placement, const Pb__UnitState *from,
@@ -128,6 +149,8 @@ static void take_state(struct core *core, struct machine *machine, const Pb__Uni
 {
 	struct placement *placement = placement_find(machine, from->name);
 
+	if (placement != NULL && placement_is_parked(placement))
+		take_parked(core, placement, from);
 	if (placement != NULL && placement->removed)
 		take_removed(core, placement, from, event->report->revision);
 	else if (placement != NULL && placement->epoch == from->epoch)
@@ -145,6 +168,8 @@ static void forget_unmentioned(struct core *core, struct machine *machine)
 
 		if (state->all_round == machine->all_round)
 			continue;
+		if (placement_is_parked(placement) && machine->all_revision >= placement->revision)
+			parked_is_gone(core, placement);
 		if (placement->removed) {
 			if (machine->all_revision >= placement->revision)
 				held_gone(core, placement, machine->all_revision);

@@ -191,7 +191,8 @@ static void decide_globals_of(struct core *core, struct machine *machine)
 	struct unit *unit;
 
 	RB_FOREACH (unit, global_tree, &core->globals) {
-		bool wanted = place_check_stay(unit, machine, NULL) == REFUSAL_NONE;
+		bool wanted = !machine_keeps_away(machine, unit) &&
+			      place_check_stay(unit, machine, NULL) == REFUSAL_NONE;
 		struct placement *placement = placement_find(machine, unit->name);
 		bool there = placement != NULL && !placement->removed;
 
@@ -265,9 +266,11 @@ static void displace_replaced(struct core *core, struct unit *unit, struct machi
 static void decide_place(struct core *core, struct unit *unit)
 {
 	bool before = unit->epoch != 0;
-	unsigned refused_for;
-	struct machine *machine = place_choose(core, unit, &refused_for);
+	unsigned refused_for = 0;
+	struct machine *machine = move_target(unit, core->now_ms);
 
+	if (machine == NULL)
+		machine = place_choose(core, unit, &refused_for);
 	leave_queue(core, unit);
 	if (machine != NULL) {
 		uint64_t epoch = core_next_revision(core);
@@ -337,7 +340,7 @@ void settle(struct core *core)
 			decide_place(core, RB_MIN(wait_tree, &core->fresh));
 		} else if (!fl_list_empty(&core->helped)) {
 			decide_helped(core);
-		} else {
+		} else if (!core->loaded || (!moves_settle(core) && !drains_settle(core))) {
 			break;
 		}
 	}

@@ -156,6 +156,16 @@ struct core_answer fleet_step(struct fleet *fleet, const struct core_event *even
 	return answer;
 }
 
+enum fl_code fleet_try(struct fleet *fleet, const struct core_event *event, struct fl_error *err)
+{
+	struct core_answer answer;
+	enum fl_code code =
+		core_step(fleet->core, event, fleet->now_ms, &fleet->effects, &answer, err);
+
+	flush(fleet);
+	return code;
+}
+
 /* ---- Agents ------------------------------------------------------------------------------ */
 
 void fleet_join(struct fleet *fleet, const char *machine, const char *metadata)

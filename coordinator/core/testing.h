@@ -38,6 +38,8 @@ void fleet_forget(struct fleet *fleet);
 
 /* One event, which must succeed. */
 struct core_answer fleet_step(struct fleet *fleet, const struct core_event *event);
+/* One that may fail. */
+enum fl_code fleet_try(struct fleet *fleet, const struct core_event *event, struct fl_error *err);
 
 /* An agent's first request. @metadata: "key=value key=value". */
 void fleet_join(struct fleet *fleet, const char *machine, const char *metadata);

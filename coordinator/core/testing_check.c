@@ -102,8 +102,9 @@ static void check_waiting(const struct core *core, const struct unit *unit)
 	why_waiting(core, unit, core->now_ms, &why);
 	assert_true(why.len > 0);
 	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
-		if (machine_is_up(machine) &&
-			(unit->held == NULL || unit->held->machine == machine) &&
+		if (machine_is_up(machine) && !machine_is_closed(machine) &&
+			(unit->held == NULL ||
+				(unit->held->machine == machine && unit->move.from != machine)) &&
 			may_be_on(core, unit, machine, true))
 			fail_msg("%s waits although %s can take it", unit->name, machine->id);
 }
@@ -170,7 +171,9 @@ static void check_globals(const struct core *core, const struct machine *machine
 
 	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
 		bool wanted = unit_is_active(unit) && unit->body.rules.global &&
-			      metadata_met(&unit->body.rules, machine);
+			      metadata_met(&unit->body.rules, machine) &&
+			      (machine->scheduling.state == SCHEDULING_OPEN ||
+				      unit->epoch < machine->closed_revision);
 
 		for (size_t i = 0; i < n && wanted; i++)
 			wanted = !in_conflict(unit, here[i]);
@@ -237,8 +240,29 @@ static void check_machine(const struct core *core, const struct machine *machine
 		n_conflictors--;
 	assert_int_equal(n_conflictors, 0);
 	assert_int_equal(machine->fsm.state == MACHINE_LOST, !fl_list_linked(&machine->lease));
+	assert_int_equal(
+		fl_list_linked(&machine->drain), machine->scheduling.state == SCHEDULING_DRAINING);
 	if (core->memory_retry_ms == 0)
 		check_globals(core, machine);
+}
+
+static void check_moves(const struct core *core)
+{
+	struct machine *machine;
+	struct unit *unit;
+	uint32_t n = 0;
+
+	FL_LIST_FOREACH (unit, &core->moves, move.link) {
+		assert_true(move_is_under_way(unit) && unit_is_active(unit));
+		assert_true(unit->placed == NULL || unit->placed->machine != unit->move.from);
+		n++;
+	}
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines) {
+		if (machine->scheduling.state == SCHEDULING_DRAINING)
+			assert_true(machine->n_leaving <= 100);
+		n -= machine->n_leaving;
+	}
+	assert_int_equal(n, 0);
 }
 
 static void check_leases(const struct core *core)
@@ -269,6 +293,7 @@ void fleet_check(const struct core *core)
 	RB_FOREACH (pool, pool_tree, (struct pool_tree *)&core->pools)
 		check_pool(pool, core);
 	check_leases(core);
+	check_moves(core);
 }
 
 void fleet_check_assignment(
@@ -282,6 +307,10 @@ void fleet_check_assignment(
 	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
 		const Pb__Assignment *has = fl_map_get(units, placement->unit->name);
 
+		if (placement_is_parked(placement)) {
+			assert_null(has);
+			continue;
+		}
 		if (placement->removed && placement->unit->held == placement)
 			continue;
 		assert_false(placement->removed);
@@ -301,7 +330,12 @@ static void snapshot_machine(const struct machine *machine, struct fl_buf *text)
 {
 	const Pb__MachineInfo *info = machine->info.message;
 
-	fl_buf_printf(text, "machine %s %s", machine->id, info->boot_id);
+	fl_buf_printf(text, "machine %s %s %s", machine->id, info->boot_id,
+		fl_fsm_state_name(&machine->scheduling));
+	if (machine_is_closed(machine))
+		fl_buf_printf(text, " by %s %s %" PRIu64 " %" PRIu64 " %u", machine->closed_by,
+			machine->closed_reason, machine->closed_revision,
+			machine->drain_deadline_ms, machine->drain_parallel);
 	for (size_t i = 0; i < info->n_metadata; i++)
 		fl_buf_printf(text, " %s=%s", info->metadata[i]->key, info->metadata[i]->value);
 	fl_buf_text(text, "\n");

@@ -310,6 +310,7 @@ void unit_free(struct core *core, struct unit *unit)
 		RB_REMOVE(wait_tree, unit->queue, unit);
 	fl_list_remove(&unit->recheck);
 	fl_list_remove(&unit->held_link);
+	fl_list_remove(&unit->move.link);
 	fl_list_remove(&unit->reap);
 	fl_list_remove(&unit->write.link);
 	fl_list_remove(&unit->changed);

@@ -36,7 +36,7 @@ static void why_on_lost(
 }
 
 /* How many machines refuse for each kind of reason, with the words of the first. */
-static void why_nowhere(
+void why_nowhere(
 	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text)
 {
 	size_t counts[REFUSAL_COUNT] = {0}, n = 0;
@@ -44,6 +44,11 @@ static void why_nowhere(
 	const struct machine *machine = machine_next(core, "");
 	const char *before = ": ";
 
+	if (unit->held != NULL) {
+		fl_buf_printf(text, "it has left machine %.8s, which has not let go of it yet",
+			unit->held->machine->id);
+		return;
+	}
 	if (machine == NULL) {
 		fl_buf_text(text, "there is no machine in the fleet yet");
 		return;
@@ -83,6 +88,8 @@ void why_waiting(
 		why_nowhere(core, unit, now_ms, text);
 	else if (unit->placed != NULL && unit->placed->machine->fsm.state == MACHINE_LOST)
 		why_on_lost(core, unit, now_ms, text);
+	else if (unit->placed != NULL && placement_is_parked(unit->placed))
+		placement_leaving_text(core, unit->placed, now_ms, text);
 }
 
 /* ---- Machine by machine ------------------------------------------------------------------ */
@@ -166,6 +173,21 @@ enum fl_code why_refusals(const struct core *core, const struct unit *unit, uint
 	return FL_OK;
 }
 
+static void why_placed(const struct core *core, const struct placement *placement, uint64_t now_ms,
+	struct fl_buf *text)
+{
+	const struct machine *machine = placement->machine;
+
+	fl_buf_printf(text, "it is on machine %.8s (%s) since revision %" PRIu64, machine->id,
+		machine->info.message->address, placement->epoch);
+	if (machine->scheduling.state != SCHEDULING_DRAINING)
+		return;
+	fl_buf_text(text, ", which is ");
+	machine_closed_text(machine, text);
+	fl_buf_text(text, "; there it ");
+	placement_leaving_text(core, placement, now_ms, text);
+}
+
 static void summarize(
 	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text)
 {
@@ -180,12 +202,11 @@ static void summarize(
 	else if (unit->body.rules.global)
 		fl_buf_printf(
 			text, "it is global, and on %zu of %zu machines", n, core->n_machines);
-	else if (unit->placed->machine->fsm.state == MACHINE_LOST)
+	else if (unit->placed->machine->fsm.state == MACHINE_LOST ||
+		 placement_is_parked(unit->placed))
 		why_waiting(core, unit, now_ms, text);
 	else
-		fl_buf_printf(text, "it is on machine %.8s (%s) since revision %" PRIu64,
-			unit->placed->machine->id, unit->placed->machine->info.message->address,
-			unit->placed->epoch);
+		why_placed(core, unit->placed, now_ms, text);
 }
 
 static enum fl_code fill_why(const struct core *core, const struct unit *unit, uint64_t now_ms,
