@@ -233,14 +233,17 @@ static void collect_woken(struct batch *batch)
 static void finish(struct batch *batch)
 {
 	struct fl_list *node;
+	struct fl_list woken;
 
 	batch->committing = false;
 	batch->durable_revision = batch->revision;
 	store_batch_free(FL_TAKE(batch->writes));
 	while ((node = fl_list_pop(&batch->replies)) != NULL)
 		exchange_send(FL_LIST_ENTRY(node, struct exchange, held));
-	/* A woken one that goes on waiting is not woken by this batch again. */
-	while ((node = fl_list_pop(&batch->wake)) != NULL) {
+	/* One that goes on waiting, for what has gathered meanwhile, is woken by the next batch. */
+	fl_list_init(&woken);
+	fl_list_splice(&woken, &batch->wake);
+	while ((node = fl_list_pop(&woken)) != NULL) {
 		struct exchange *exchange = FL_LIST_ENTRY(node, struct exchange, wake);
 
 		exchange->holder->wake(exchange);

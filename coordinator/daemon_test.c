@@ -86,6 +86,35 @@ static void test_unit_gone(void **state)
 	wire_free(reply);
 }
 
+/* Whoever begins to wait while changes go to disk looks again when they are there; and others are on
+ * their way then. */
+static void test_a_wait_begins_among_changes(void **state)
+{
+	struct fixture *f = *state;
+	const struct change of_other = {.verb = PB__CHANGE__VERB__RESTART, .name = "b.service"};
+	const struct change restart = {.verb = PB__CHANGE__VERB__RESTART, .name = "a.service"};
+	uint64_t revision = launch(f->ana, "a.service");
+	struct asked *changes[30], *watches[FL_COUNT(changes)];
+	Pb__Envelope *reply;
+
+	(void)launch(f->ana, "b.service");
+	for (size_t i = 0; i < FL_COUNT(changes); i++) {
+		changes[i] = ask_change(f->ana, &of_other);
+		watches[i] = ask_units(f->ana, "a.service", revision, 0);
+	}
+	for (size_t i = 0; i < FL_COUNT(changes); i++)
+		wire_free(asked_wait(changes[i]));
+	for (size_t i = 0; i < FL_COUNT(watches); i++)
+		assert_false(asked_is_done(watches[i]));
+	wire_free(do_change(f->ana, &restart));
+	for (size_t i = 0; i < FL_COUNT(watches); i++) {
+		reply = asked_wait(watches[i]);
+		assert_int_equal(reply->units_reply->n_units, 1);
+		assert_true(reply->units_reply->revision > revision);
+		wire_free(reply);
+	}
+}
+
 static void test_waits_end(void **state)
 {
 	struct fixture *f = *state;
@@ -461,6 +490,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FIXTURE_TEST(test_submit_to_active),
 		FIXTURE_TEST(test_unit_gone),
+		FIXTURE_TEST(test_a_wait_begins_among_changes),
 		FIXTURE_TEST(test_waits_end),
 		FIXTURE_TEST(test_newer_sync_answers_older),
 		FIXTURE_TEST(test_kill_loses_nothing),
