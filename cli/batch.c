@@ -140,6 +140,17 @@ static bool waits_patiently(const struct change *change)
 	return change->is_patient && change->unit != NULL && change->unit->waiting[0] != '\0';
 }
 
+/* What is wrong with a file begins with its name already: "a.service:4: ...". */
+static void tell_warning(const char *name, const char *text)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(text, name, n) == 0 && text[n] == ':')
+		term_warning("%s", text);
+	else
+		term_warning("%s: %s", name, text);
+}
+
 static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult *result)
 {
 	struct change *change = &item->change;
@@ -147,7 +158,7 @@ static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult
 	bool needs_machine = goal == WAIT_FOR_LOADED || goal == WAIT_FOR_ACTIVE;
 
 	for (size_t i = 0; i < result->n_warnings; i++)
-		term_warning("%s: %s", change->name, result->warnings[i]);
+		tell_warning(change->name, result->warnings[i]);
 	if (result->error != NULL) {
 		enum fl_code code = fl_code_from_wire(result->error->code);
 		struct fl_error text = {0};

@@ -147,14 +147,12 @@ GLOBAL_FLAGS = ["--driver=API", "--etcd-key-prefix=/_coreos.com/fleet/", "--ssh-
 def test_flags(clean, program):
 	"""Kept: "flags". A script's flags are understood by either name, before or behind the verb."""
 	path = clean.write("a.service", service(fleet=on("n1")))
-	clean.flotactl("start", path)
 	for verb, flags in FLAGS.items():
 		unit = [] if verb.startswith("list-") else [path]
 		for flag in flags:
-			if verb in ("stop", "restart", "status", "journal"):
-				clean.flotactl("start", "a")
-			elif verb in ("submit", "load", "destroy"):
-				clean.flotactl("unload", clean.flotactl("submit", path) and "a")
+			clean.flotactl("start", path)
+			if verb in ("submit", "load"):
+				clean.flotactl("unload", path)
 			out, err, code = call(clean, program, *GLOBAL_FLAGS, verb, flag, *unit)
 			assert code == 0 and "option" not in err, (verb, flag, out, err)
 	for flag in GLOBAL_FLAGS:
@@ -534,3 +532,294 @@ def test_ssh_refuses_what_is_ambiguous(clean, n1, n2):
 	assert ssh_calls(clean) == [f"-- {n2.address}", f"-- {n1.address}"]
 	assert "neither the beginning of a machine's ID nor a unit" in flotactl(clean, "ssh", "nosuch")[1]
 	assert ssh_calls(clean) == []
+
+
+# --- what is better on purpose --------------------------------------------------------------------
+def test_unschedulable_unit(clean, n1, n2, n3):
+	"""Better: "`start` of an unschedulable unit hangs without a reason"."""
+	path = clean.write("none.service", service(fleet=on("n9")))
+	reasons = {host: f"metadata name=n9 wanted, the machine has name={host.name}" for host in (n1, n2, n3)}
+	def tells(text):
+		return all(re.search(re.escape(host.address) + r"\t+" + re.escape(why), text)
+			for host, why in reasons.items())
+	out, err, code = flotactl(clean, "start", path)
+	assert (out, code) == ("", UNSCHEDULABLE) and tells(err)
+	out, err, code = flotactl(clean, "start", "--no-wait", "none")
+	assert (out, code) == ("Triggered unit none.service start\n", 0) and tells(err)
+	assert tells(flotactl(clean, "why", "none")[0])
+	# fleetctl waits, as it did, but not without a word; --timeout ends it.
+	out, err, code = fleetctl(clean, "start", "--timeout=100ms", "none")
+	assert code == 1 and tells(err) and "not yet after 0.1 s" in err
+	assert "not yet after 2.0 s" in fleetctl(clean, "start", "--block-attempts=1", "none")[1]
+	waiter = clean.fleet.popen(clean.fleet.dir / "bin" / "fleetctl", "start", "none",
+		env=clean.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+	assert "no machine can take" in waiter.stderr.readline()
+	clean.start("none.service", service(fleet=on("n1")), "--replace")
+	assert waiter.communicate()[0] == f"Unit none.service launched on {where_text(n1)}\n"
+	assert waiter.returncode == 0
+
+
+def sent(flota, process):
+	"""Bytes that a process has sent over TCP, as the kernel counts them."""
+	said = subprocess.run(["nsenter", "-t", str(flota.fleet.gateway_pid), "-n", "ss", "-tinpH"],
+		check=True, stdout=subprocess.PIPE, text=True).stdout
+	return int(re.search(rf"pid={process.inner_pid},.*\n.*bytes_sent:(\d+)", said).group(1))
+
+
+def test_waiting_is_no_polling(clean, n1, record_property):
+	"""Better: "waits by polling; 3.0 s from start to active; 500 units end with an error"."""
+	names = [f"u{i}.service" for i in range(100)]
+	began = time.monotonic()
+	out, err, code = flotactl(clean, "start", *[clean.write(name, service()) for name in names])
+	record_property("start_of_100_units", f"{time.monotonic() - began:.2f} s, on three hosts")
+	assert (err, code) == ("", 0) and len(out.splitlines()) == 100
+	for host in clean.fleet.hosts.values():
+		listed = host.systemctl("list-units", "--state=active", "--plain", "--no-legend", "u*.service")
+		assert len(listed.stdout.splitlines()) in (33, 34)
+	clean.destroy_all()
+	# Nothing is sent from the question to its answer; in these two seconds fleetctl asked eight times.
+	ana = clean.issue("operator", "ana")
+	files = {"FLOTACTL_CA_FILE": "ca.crt", "FLOTACTL_CERT_FILE": "operator.crt",
+		"FLOTACTL_KEY_FILE": "operator.key"}
+	path = clean.write("slow.service", service("Type=oneshot", "ExecStartPre=/usr/bin/mkfifo /run/gate",
+		start="read line < /run/gate", fleet=on("n1")))
+	waiter = clean.fleet.popen(BIN / "flotactl", "start", path, stdout=subprocess.PIPE,
+		env=clean.environment(FLOTACTL_ENDPOINT=ENDPOINT, **{k: str(ana / v) for k, v in files.items()}))
+	settle(n1, "slow.service", "activating")
+	wait_until(lambda: clean.json("list-units")[0]["placements"][0].get("systemd", {}).get("active")
+		== "activating", "the coordinator to know it")
+	two_seconds = service("Type=oneshot", start="sleep 2", fleet=on("n2"))
+	before = sent(clean, waiter)
+	clean.start("clock.service", two_seconds)
+	assert 0 < before == sent(clean, waiter)
+	n1.run("sh", "-c", "echo go > /run/gate")
+	assert waiter.communicate()[0] == f"Unit slow.service launched on {where_text(n1)}\n"
+	n1.run("rm", "/run/gate")
+
+
+@pytest.mark.parametrize("program", ["fleetctl", "flotactl"])
+def test_restart_and_start_of_what_failed(clean, n1, program):
+	"""Better: "`restart` restarts nothing; start of a failed unit does nothing"."""
+	def pid():
+		return int(n1.show("a.service", "MainPID")["MainPID"])
+	clean.start("a.service", service(fleet=on("n1")))
+	before = pid()
+	assert call(clean, program, "restart", "a")[2] == 0
+	assert pid() not in (0, before)
+	n1.run("kill", "-KILL", str(pid()))
+	settle(n1, "a.service", "failed")
+	assert call(clean, program, "start", "a") == (f"Unit a.service launched on {where_text(n1)}\n", "", 0)
+	assert active(n1, "a.service")
+
+
+def test_errors_do_not_exit_0(clean):
+	"""Better: "errors that exit 0 (unknown command, unknown unit on stop)"."""
+	for argv in (("bogus",), ("list-units", "--bogus"), ("start",), ("stop",), ("stop", "nosuch"),
+			("unload", "nosuch"), ("destroy", "nosuch")):
+		out, err, code = flotactl(clean, *argv)
+		assert out == "" and err.startswith("flotactl: ") and code == 1, argv
+		assert fleetctl(clean, *argv)[2] == 0
+
+
+@pytest.mark.parametrize("line, what", [("MachineMetadata=a=b c=d", "is not one key=value"),
+	("MachineMetadata=disk", "is not one key=value"), ("MachineMetadata=disk=", "is not one key=value"),
+	("Foo=1", 'no key "Foo"')])
+def test_malformed_values(clean, line, what):
+	"""Better: "malformed `MachineMetadata` pairs and unknown keys silently ignored"."""
+	path = clean.write("bad.service", f"[Service]\nExecStart=/bin/true\n[X-Fleet]\n{line}\n")
+	out, err, code = flotactl(clean, "submit", path)
+	assert code == 1 and f"{path}:4: " in err and what in err
+	for argv in ("flotactl", "submit", "--lenient"), ("fleetctl", "submit"):
+		out, err, code = call(clean, *argv, path)
+		assert code == 0 and err.startswith("WARNING: bad.service:4: ") and what in err
+		clean.flotactl("destroy", "bad")
+
+
+def test_file_byte_for_byte(clean, n1):
+	"""Better: "`cat` shows a re-serialised file without comments; the hash ignores them"."""
+	def digest():
+		return flotactl(clean, "list-unit-files", "--no-legend", "--full", "--fields=hash")[0]
+	plain = service(fleet=on("n1"))
+	commented = "# first\n\n" + plain.replace("[Service]", "; second\n[Service]") + "# no end of line"
+	clean.start("a.service", plain)
+	before, pid = digest(), n1.show("a.service", "MainPID")
+	clean.flotactl("start", "--replace", clean.write("a.service", commented))
+	assert flotactl(clean, "cat", "a")[0] == commented and digest() == before
+	assert n1.show("a.service", "MainPID") == pid
+
+
+def test_each_unit_on_its_own(clean, n1):
+	"""Better: "first error on a host stops its other units until the next pass; one unload per pass on
+	new systemd"."""
+	names = [f"a{i}.service" for i in range(20)]
+	bad = clean.write("a.service", service("Type=oneshot", start="exit 3", fleet=on("n1")))
+	paths = [clean.write(name, service(fleet=on("n1"))) for name in names]
+	out, err, code = flotactl(clean, "start", bad, *paths)
+	assert code == 1 and "a.service failed on" in err and len(out.splitlines()) == 20
+	assert all(active(n1, name) for name in names)
+	clean.flotactl("destroy", "a", *names)
+	began = time.monotonic()
+	wait_until(lambda: not n1.systemctl("list-units", "--all", "--plain", "--no-legend",
+		"a*.service").stdout, "all of them to go")
+	assert time.monotonic() - began < 20 * 5  # what one unload in a pass would have taken
+
+
+def test_globals_are_like_any_other_unit(clean, n1, n2, n3):
+	"""Better: "globals have no state, status, journal or rolling change". The first three."""
+	hosts = (n1, n2, n3)
+	path = clean.write("g.service", service(fleet="Global=true", start="echo hello from $$HOSTNAME; exec sleep infinity"))
+	assert flotactl(clean, "start", path) == ("Unit g.service launched on 3 machines\n", "", 0)
+	assert all(active(host, "g.service") for host in hosts)
+	listed = {row[1]: row[2:] for row in rows(flotactl(clean, "list-units", "--no-legend"))}
+	assert listed == {where_text(host): ["active", "running"] for host in hosts}
+	out, err, code = flotactl(clean, "status", "g")
+	assert out.count("Active: active (running)") == 3 and code == 0
+	assert all(f"{where_text(host)}:\n" in out for host in hosts)
+	for host in hosts:
+		def journal(m=host.machine_id[:8]):
+			return flotactl(clean, "journal", f"--machine={m}", "--output=cat", "g")
+		wait_until(lambda j=journal: "hello from" in j()[0], f"the journal on {host.name}")
+	before = [host.show("g.service", "MainPID") for host in hosts]
+	assert flotactl(clean, "restart", "g")[2] == 0
+	assert all(host.show("g.service", "MainPID") != pid for host, pid in zip(hosts, before))
+	assert flotactl(clean, "stop", "g") == ("Unit g.service loaded on 3 machines\n",
+		"Successfully stopped units [g.service].\n", 0)
+	assert not any(active(host, "g.service") for host in hosts)
+
+
+def test_resources_and_soft_rules(clean):
+	"""Better: "no resources, no rebalance, no drain, no soft rules". Resources and soft rules."""
+	most = max(machine["capacity"]["memory_bytes"] for machine in clean.json("list-machines")) * 6 // 10
+	def wants(rules, fleet=""):
+		return service(fleet=fleet + "\n[X-Flota]\n" + rules)
+	paths = [clean.write(f"big{i}.service", wants(f"Memory={most}")) for i in range(4)]
+	out, err, code = flotactl(clean, "start", *paths)
+	assert code == UNSCHEDULABLE and "no machine can take big3.service now" in err and "memory" in err.lower()
+	assert len({clean.runs_on(f"big{i}.service") for i in range(3)}) == 3
+	clean.destroy_all()
+	for i in range(3):
+		clean.start(f"ssd{i}.service", wants("PreferMetadata=disk=ssd"))
+		clean.start(f"spread{i}.service", wants("PreferConflicts=spread*.service"))
+	assert "n2" not in {clean.runs_on(f"ssd{i}.service").name for i in range(3)}
+	assert len({clean.runs_on(f"spread{i}.service") for i in range(3)}) == 3
+
+
+def test_status_and_journal_without_ssh(clean, n1):
+	"""Better: "status, journal, ssh need SSH to the host"."""
+	clean.start("a.service", service(fleet=on("n1"), start="echo hello; exec sleep infinity"))
+	assert n1.run("pgrep", "sshd", check=False).returncode == 1
+	assert "Active: active (running)" in flotactl(clean, "status", "a")[0]
+	wait_until(lambda: "hello" in flotactl(clean, "journal", "a")[0], "the journal")
+	assert ssh_calls(clean) == []
+	assert flotactl(clean, "ssh", "a")[2] == 0 and ssh_calls(clean) == [f"-- {n1.address}"]
+
+
+def test_bad_desired_state_is_not_stored(clean):
+	"""Better: "a bad desired state stored through the API makes a unit undeletable"."""
+	ana = clean.issue("operator", "ana")
+	text = service(fleet=on("n1"))
+	clean.flotactl("submit", clean.write("a.service", text))
+	for name in b"a.service", b"new.service":
+		change = field(1, 2) + field(2, name) + field(3, text.encode())
+		done = clean.raw(ana, "operator", envelope(CHANGE, field(1, change)))
+		assert b"0 is not a desired state of a unit" in bytes.fromhex(done.stdout)
+		# What is no value at all is no message of ours either: the connection ends.
+		done = clean.raw(ana, "operator", envelope(CHANGE, field(1, change + field(4, 99))))
+		assert "closed the connection" in done.stderr
+	assert "Change.desired has the unknown value 99" in clean.log()
+	[unit] = clean.json("list-unit-files")
+	assert (unit["unit"], unit["desired"]) == ("a.service", "inactive")
+	assert flotactl(clean, "destroy", "a") == ("Destroyed a.service\n", "", 0)
+
+
+def test_stop_waits_for_the_host(clean, n1):
+	"""Better: "`stop` returns before the host has stopped the unit"."""
+	clean.start("slow.service", service("ExecStop=/bin/sleep 1", fleet=on("n1")))
+	assert flotactl(clean, "stop", "slow")[2] == 0
+	assert not active(n1, "slow.service")
+	assert flotactl(clean, "list-units", "--no-legend", "--fields=active")[0] == "inactive\n"
+
+
+def test_oneshot_that_has_finished(clean, n1):
+	"""Better: "start of a `Type=oneshot` that has finished is an error"."""
+	path = clean.write("once.service", service("Type=oneshot", start="echo ran >> /run/once", fleet=on("n1")))
+	assert fleetctl(clean, "start", path) == (f"Unit once.service launched on {where_text(n1)}\n", "", 0)
+	assert n1.read("/run/once") == "ran\n"
+
+
+def test_targets(clean, n1):
+	"""Better: "`x.target` becomes `x.target.service`; a target that gets in is restarted every 5 s"."""
+	path = clean.write("x.target", f"[Unit]\nDescription=All\n[X-Fleet]\n{on('n1')}\n")
+	assert flotactl(clean, "start", path) == (f"Unit x.target launched on {where_text(n1)}\n", "", 0)
+	assert active(n1, "x.target")
+	assert flotactl(clean, "destroy", "x.target")[2] == 0
+	wait_until(lambda: not active(n1, "x.target"), "it to go")
+
+
+def test_replaced_unit_keeps_its_rules(clean):
+	"""Better: "a unit that `Replaces=` drives away goes to another machine whatever its own rules say"."""
+	clean.start("old.service", service(fleet=on("n1")))
+	clean.start("free.service", service(fleet="MachineMetadata=region=norte\nMachineMetadata=name=n1"))
+	clean.start("new.service", service(fleet=f"Replaces=old.service\n{on('n1')}"))
+	wait_until(lambda: clean.where("old.service") == [], "it to leave")
+	assert clean.where("new.service") == ["n1"]
+	assert "unit new.service, which is there, replaces it" in flotactl(clean, "why", "old")[0]
+	clean.flotactl("destroy", "new")
+	wait_until(lambda: clean.where("old.service") == ["n1"], "it to come back")
+
+
+def test_short_flags(clean, n1):
+	"""Better: "`-l`, `-f`, `-A` are documented and refused"."""
+	clean.start("a.service", service(fleet=on("n1"), start="echo hello; exec sleep infinity"))
+	for program in "fleetctl", "flotactl":
+		for flag in "-l", "--l":
+			assert n1.machine_id in call(clean, program, "list-units", flag)[0]
+		for flag in "-f", "--f":
+			follower = clean.fleet.popen(clean.fleet.dir / "bin" / program, "journal", flag, "--output=cat", "a",
+				env=clean.environment(), stdout=subprocess.PIPE)
+			while follower.stdout.readline() != "hello\n":
+				assert follower.poll() is None
+			follower.terminate()
+			follower.communicate()
+		for flag in "-A", "--A":
+			assert call(clean, program, "ssh", flag, "a")[2] == 0
+			assert " -A " in f" {ssh_calls(clean)[0]} "
+
+
+def test_long_lines(clean, n1):
+	"""Better: "lines of more than 2048 bytes are refused"."""
+	long = "x" * 100_000
+	clean.start("long.service", service(f"Environment=LONG={long}", fleet=on("n1")))
+	assert n1.show("long.service", "Environment")["Environment"] == f"LONG={long}"
+	assert "the limit is 131072" in clean.refused("submit", clean.write("longer.service", service(f"Environment=A={long * 2}")))
+
+
+def test_verify(clean):
+	"""Better: "`verify` is deprecated and does nothing"."""
+	good = clean.write("good.service", service())
+	bad = clean.write("bad.service", service(fleet="Globl=true"))
+	for program in "fleetctl", "flotactl":
+		assert call(clean, program, "verify", good, FLOTACTL_ENDPOINT="ipc:///nowhere.sock") == ("", "", 0)
+	out, err, code = flotactl(clean, "verify", good, bad)
+	assert code == 1 and err.startswith(f"{bad}:") and 'no key "Globl"' in err
+
+
+# --- no row without a test ------------------------------------------------------------------------
+def documented():
+	"""(`Kept` or `Better`, first cell) of each row of the page's tables."""
+	section = None
+	for line in (ROOT / "docs/FLEET-USERS.md").read_text().splitlines():
+		if line.startswith("## "):
+			section = line[3:]
+		elif line.startswith("| ") and section in ("Kept", "Better"):
+			row = line.split(" | ")[0][2:]
+			if row not in ("fleet", "fleet's"):
+				yield section, row
+
+
+def test_each_row_has_a_test():
+	quoted = " ".join(" ".join(path.read_text() for path in Path(HERE).glob("test_*.py")).split())
+	found = list(documented())
+	assert len(found) > 30
+	missing = [f'{section}: "{row}"' for section, row in found if f'{section}: "{row}' not in quoted]
+	assert missing == []

@@ -124,6 +124,7 @@ def agent_pid(host):
 
 
 def test_kill_of_an_agent_loses_nothing_and_touches_no_unit(healthy):
+	"""Better: "SIGTERM or a crash of the daemon stops, or doubles, its units". A crash."""
 	n1 = healthy.fleet.hosts["n1"]
 	steady = [f"steady{i}.service" for i in range(3)]
 	for name in steady:
@@ -146,6 +147,7 @@ def test_kill_of_an_agent_loses_nothing_and_touches_no_unit(healthy):
 
 
 def test_stop_and_upgrade_of_an_agent_touch_no_unit(healthy):
+	"""Better: "SIGTERM or a crash of the daemon stops, or doubles, its units". SIGTERM."""
 	n1 = healthy.fleet.hosts["n1"]
 	healthy.start("a.service", service(fleet=on("n1")))
 	before = life(n1, "a.service")
