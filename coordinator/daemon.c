@@ -335,6 +335,7 @@ static enum fl_code load_core(struct daemon *daemon, struct fl_error *err)
 	char store_id[33];
 	const struct core_config config = {
 		.lease_ms = (uint32_t)coordinator->config->lease_ms,
+		.wall_offset_ms = fl_clock_real_us() / 1000 - fl_clock_boot_ms(),
 		.store_id = store_id,
 		.fleet = coordinator->fleet,
 	};

@@ -13,6 +13,10 @@ void service_units(struct exchange *exchange);
 void service_machines(struct exchange *exchange);
 void service_why(struct exchange *exchange);
 
+/* service_machines.c: people. */
+void service_machine_change(struct exchange *exchange);
+void service_rebalance(struct exchange *exchange);
+
 /* followers.c: people. */
 void service_events(struct exchange *exchange);
 

@@ -30,7 +30,7 @@ static uint64_t capacity_memory(const struct machine *machine)
 	return capacity != NULL ? capacity->memory_bytes : 0;
 }
 
-static struct room claims_on(const struct unit_claims *claims, const struct machine *machine)
+struct room claims_on(const struct unit_claims *claims, const struct machine *machine)
 {
 	uint64_t bytes = claims->memory_bytes +
 			 part_of(capacity_memory(machine), claims->memory_permyriad, PERMYRIAD);

@@ -234,6 +234,10 @@ enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t 
 enum fl_code core_machine_find(const struct core *core, const char *id, const char **ret_id,
 	struct fl_error *err) FL_MUST_CHECK;
 
+/* A plan of at most @max_moves moves (0 = LIMIT_MOVES) that leave the machines about equally full. */
+enum fl_code core_rebalance(const struct core *core, size_t max_moves,
+	Pb__RebalanceReply **ret_reply, struct fl_error *err) FL_MUST_CHECK;
+
 /* Why the unit is where it is, or nowhere: every machine with what speaks against it. The same
  * checks as the placement's own. FL_E_NOT_FOUND. */
 enum fl_code core_why(const struct core *core, const char *name, uint64_t now_ms,

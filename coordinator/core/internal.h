@@ -17,6 +17,7 @@
  *	held.c      units that have left a machine which may still run them
  *	operate.c   machines that operators take out and put back
  *	moves.c     units on their way from one machine to another
+ *	rebalance.c which ones should
  *	settle.c    what follows from a change: rechecks, retries, globals
  *	report.c    what agents say of their units
  *	assign.c    what an agent is told
@@ -479,6 +480,7 @@ void units_free(struct core *core);
 /* The units that name @unit in MachineOf=: those placed go to core->rechecks, those waiting to
  * core->fresh. */
 void unit_wake_followers(struct core *core, const struct unit *unit);
+bool unit_has_followers(const struct core *core, const struct unit *unit);
 
 /* ---- held.c ------------------------------------------------------------------------------ */
 
@@ -619,7 +621,8 @@ bool spread_look(const struct core *core, struct spread *spread, const struct un
 
 /* ---- claims.c ---------------------------------------------------------------------------- */
 
-/* The least that such claims are on any machine. */
+/* What such claims are on a machine; the least that they are on any. */
+struct room claims_on(const struct unit_claims *claims, const struct machine *machine);
 struct room claims_anywhere(const struct unit_claims *claims);
 bool claims_grow(const struct unit_claims *before, const struct unit_claims *after);
 /* Whether there is room for the unit, which @is_there or not; the answer in words to @why

@@ -501,6 +501,92 @@ static void a_unit_moves_to_the_machine_that_was_named(void **state)
 	fleet_check(fleet->core);
 }
 
+/* ---- Rebalancing ------------------------------------------------------------------------- */
+
+static Pb__RebalanceReply *plan(struct fleet *fleet, size_t max_moves)
+{
+	Pb__RebalanceReply *reply;
+
+	assert_int_equal(core_rebalance(fleet->core, max_moves, &reply, NULL), FL_OK);
+	return reply;
+}
+
+static size_t plan_size(struct fleet *fleet, size_t max_moves)
+{
+	Pb__RebalanceReply *reply = plan(fleet, max_moves);
+	size_t n = reply->n_moves;
+
+	core_message_free(&reply->base);
+	return n;
+}
+
+static void a_plan_moves_units_from_the_fullest_to_the_emptiest(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__RebalanceReply *reply;
+
+	fleet_join(fleet, "m1", "");
+	start_many(fleet, 9);
+	assert_int_equal(plan_size(fleet, 0), 0);
+	fleet_join(fleet, "m2", "");
+	fleet_join(fleet, "m3", "");
+	assert_int_equal(plan_size(fleet, 2), 2);
+	reply = plan(fleet, 0);
+	assert_int_equal(reply->n_moves, 6);
+	assert_string_equal(reply->moves[0]->from, "m1");
+	assert_string_equal(reply->moves[0]->to, "m2");
+	assert_string_equal(reply->moves[0]->reason, "9 units there, 0 here");
+	assert_string_equal(reply->moves[1]->to, "m3");
+	for (size_t i = 0; i < reply->n_moves; i++)
+		assert_int_equal(move(fleet, reply->moves[i]->unit, reply->moves[i]->from,
+					 reply->moves[i]->to, NULL),
+			FL_OK);
+	core_message_free(&reply->base);
+	fleet_let_go(fleet, "m1");
+	assert_int_equal(count_on(fleet, "m1"), 3);
+	assert_int_equal(count_on(fleet, "m2"), 3);
+	assert_int_equal(count_on(fleet, "m3"), 3);
+	assert_int_equal(plan_size(fleet, 0), 0);
+	fleet_check(fleet->core);
+}
+
+static void a_plan_leaves_units_that_should_stay(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__RebalanceReply *reply;
+
+	fleet_join(fleet, "m1", "disk=ssd");
+	assert_true(fleet_start(fleet, "global.service", "Global=true\nMachineMetadata=disk=ssd"));
+	assert_true(fleet_start(fleet, "pinned.service", "MachineID=m1"));
+	assert_true(fleet_start(fleet, "ssd.service", "MachineMetadata=disk=ssd"));
+	assert_true(fleet_start(fleet, "leader.service", ""));
+	assert_true(fleet_start(fleet, "follower.service", "MachineOf=leader.service"));
+	for (int i = 0; i < 2; i++)
+		assert_true(fleet_change(fleet, PB__CHANGE__VERB__SET,
+			i == 0 ? "data.service" : "only.service",
+			i == 0 ? "[Service]\nExecStart=/bin/true\n[X-Flota]\nOnMachineLoss=wait\n"
+			       : "[Service]\nExecStart=/bin/true\n[X-Flota]\n"
+				 "PreferMetadata=disk=ssd\n",
+			PB__DESIRED_STATE__LAUNCHED, false));
+	fleet_join(fleet, "m2", "");
+	fleet_join(fleet, "m3", "");
+	assert_int_equal(plan_size(fleet, 0), 0);
+	/* Two that may not be together do not go to the same machine; none to one that is closed. */
+	assert_true(
+		fleet_start(fleet, "x1.service", "Conflicts=x?.service\nMachineMetadata=disk=ssd"));
+	cordon(fleet, "m3");
+	assert_true(fleet_start(fleet, "y.service", ""));
+	assert_where(fleet, "y.service", "m2");
+	assert_true(fleet_replace(fleet, "x1.service", "Conflicts=x?.service"));
+	assert_where(fleet, "x1.service", "m1");
+	reply = plan(fleet, 0);
+	assert_int_equal(reply->n_moves, 1);
+	assert_string_equal(reply->moves[0]->unit, "x1.service");
+	assert_string_equal(reply->moves[0]->to, "m2");
+	core_message_free(&reply->base);
+	fleet_check(fleet->core);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, fleet_setup, fleet_teardown)
@@ -520,6 +606,8 @@ int main(void)
 		T(uncordon_ends_a_drain),
 		T(what_people_do_meanwhile_is_done),
 		T(a_unit_moves_to_the_machine_that_was_named),
+		T(a_plan_moves_units_from_the_fullest_to_the_emptiest),
+		T(a_plan_leaves_units_that_should_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,13 @@ void unit_wake_followers(struct core *core, const struct unit *unit)
 	}
 }
 
+bool unit_has_followers(const struct core *core, const struct unit *unit)
+{
+	const struct leader *leader = leader_find(core, unit->name);
+
+	return leader != NULL && !fl_list_empty(&leader->follows);
+}
+
 /* ---- Files ------------------------------------------------------------------------------- */
 
 /* FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/; with the zero behind each text. */
