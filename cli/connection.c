@@ -1,12 +1,16 @@
 #include "cli/connection.h"
 
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "cli/endpoint.h"
+#include "cli/term.h"
 #include "cli/tunnel.h"
 #include "transport/client.h"
 #include "transport/tls.h"
@@ -40,6 +44,7 @@ struct connection {
 	struct fl_error why;
 	Pb__Envelope *reply;
 	bool interrupted, is_pausing;
+	uint64_t asked_ms;
 
 	void (*on_tick)(void *userdata);
 	void *userdata;
@@ -282,6 +287,30 @@ static enum fl_code check_reply(const Pb__Envelope *request, const Pb__Envelope 
 	return FL_OK;
 }
 
+static void show_silence(void *userdata)
+{
+	const struct connection *connection = userdata;
+	char text[512];
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64 " s: %.256s has not answered yet",
+		(fl_clock_boot_ms() - connection->asked_ms + 500) / 1000, connection->endpoint.url);
+	term_progress(text);
+}
+
+/* A question that is to be answered at once, and that nobody else tells of: that it is not. */
+static enum fl_code exchange_telling(struct connection *connection, const uint8_t *data, size_t len,
+	uint32_t timeout_ms, struct fl_error *err)
+{
+	enum fl_code code;
+
+	connection->asked_ms = fl_clock_boot_ms();
+	connection_set_tick(connection, show_silence, connection);
+	code = exchange(connection, data, len, timeout_ms, err);
+	connection_set_tick(connection, NULL, NULL);
+	term_progress(NULL);
+	return code;
+}
+
 enum fl_code connection_ask(struct connection *connection, Pb__Envelope *request,
 	Pb__Envelope__BodyCase expected, uint32_t hold_ms, Pb__Envelope **ret_reply,
 	struct fl_error *err)
@@ -294,7 +323,10 @@ enum fl_code connection_ask(struct connection *connection, Pb__Envelope *request
 	request->request_id = fl_random_id();
 	request->deadline_ms = hold_ms > 0 ? hold_ms : timeout_ms;
 	FL_TRY(wire_pack(request, &data, &len, err));
-	FL_TRY(exchange(connection, data, len, timeout_ms, err));
+	if (hold_ms == 0 && connection->on_tick == NULL)
+		FL_TRY(exchange_telling(connection, data, len, timeout_ms, err));
+	else
+		FL_TRY(exchange(connection, data, len, timeout_ms, err));
 	reply = FL_TAKE(connection->reply);
 	FL_TRY(check_reply(request, reply, expected, err));
 	*ret_reply = FL_TAKE(reply);

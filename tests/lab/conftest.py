@@ -38,6 +38,21 @@ def clean(flota):
 	flota.destroy_all()
 
 
+@pytest.fixture
+def n1(clean):
+	return clean.fleet.hosts["n1"]
+
+
+@pytest.fixture
+def n2(clean):
+	return clean.fleet.hosts["n2"]
+
+
+@pytest.fixture
+def n3(clean):
+	return clean.fleet.hosts["n3"]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
 	"""A failure comes with what the hosts' journals say."""

@@ -25,11 +25,6 @@ def flota():
 		yield flota
 
 
-@pytest.fixture
-def n1(clean):
-	return clean.fleet.hosts["n1"]
-
-
 def flotactl(flota, *argv, **environment):
 	return flota.said(BIN / "flotactl", *argv, **environment)
 

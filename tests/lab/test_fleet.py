@@ -42,21 +42,6 @@ def flota():
 		yield flota
 
 
-@pytest.fixture
-def n1(clean):
-	return clean.fleet.hosts["n1"]
-
-
-@pytest.fixture
-def n2(clean):
-	return clean.fleet.hosts["n2"]
-
-
-@pytest.fixture
-def n3(clean):
-	return clean.fleet.hosts["n3"]
-
-
 def on(host):
 	return f"MachineMetadata=name={host}"
 

@@ -24,16 +24,6 @@ def flota():
 		yield flota
 
 
-@pytest.fixture
-def n1(clean):
-	return clean.fleet.hosts["n1"]
-
-
-@pytest.fixture
-def n2(clean):
-	return clean.fleet.hosts["n2"]
-
-
 ON_N1 = "MachineMetadata=host=n1"
 
 
