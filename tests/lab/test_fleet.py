@@ -345,6 +345,10 @@ def test_keys(clean, n1, n2, n3, words):
 		return
 	clean.start("all.service", service(fleet="Global=true\nMachineMetadata=region=norte"))
 	assert clean.where("all.service") == ["n1", "n2"]
+	# A leader may be global; what is loaded repels as what runs does.
+	clean.flotactl("load", clean.write("loaded.service", service(fleet=on("n1"))))
+	clean.start("beside.service", service(fleet="MachineOf=all.service\nConflicts=loaded.service"))
+	assert clean.where("beside.service") == ["n2"]
 	# The newcomer lands where the other is, which goes to another machine.
 	clean.start("new.service", service(fleet=f"Replaces=metadata*\n{on('n3')}"))
 	assert clean.where("new.service") == ["n3"]

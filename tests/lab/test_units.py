@@ -1,11 +1,13 @@
 """What flotactl does to a unit is what the host's systemd says of it."""
 
+import os
+import pty
 import re
 import subprocess
 
 import pytest
 
-from flota import UNIT_DIRECTORY, Flota, service, settle, where_text
+from flota import BIN, UNIT_DIRECTORY, Flota, service, settle, where_text
 from lab import Fleet, wait_until
 
 OWN = "/etc/systemd/system/own.service"
@@ -344,6 +346,31 @@ def test_json(clean, n1):
 	assert machine["metadata"] == {"host": "n1"}
 	[done] = clean.json("stop", "a.service")
 	assert (done["unit"], done["verb"], done["outcome"]) == ("a.service", "stop", "done")
+
+
+def on_a_terminal(flota, *argv, **environment):
+	"""What a program writes to a terminal."""
+	ours, theirs = pty.openpty()
+	program = flota.fleet.popen(BIN / "flotactl", *argv, env=flota.environment(**{"TERM": "xterm", **environment}),
+		stdout=theirs)
+	os.close(theirs)
+	said = b""
+	with os.fdopen(ours, "rb", buffering=0) as terminal:
+		try:
+			while data := terminal.read(4096):
+				said += data
+		except OSError:
+			pass  # Linux's end of a terminal whose other side is closed
+	assert program.wait() == 0
+	return said.decode()
+
+
+def test_colours_are_for_terminals_that_want_them(clean, n1):
+	clean.start("a.service", service(fleet=ON_N1))
+	assert "\033[32mactive\033[0m" in on_a_terminal(clean, "list-units")
+	for environment in {"NO_COLOR": "1"}, {"TERM": "dumb"}:
+		assert "\033" not in on_a_terminal(clean, "list-units", **environment)
+	assert "\033" not in clean.flotactl("list-units").stdout
 
 
 def test_no_block_and_timeout(clean, n1):
