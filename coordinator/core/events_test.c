@@ -106,6 +106,27 @@ static void a_wait_for_a_machine_is_told_once(void **state)
 		"unit.waiting a.service : no machine can take it now\n");
 }
 
+/* A machine's systemd says that it has changed since. */
+static void report(struct fleet *fleet, const char *unit, const char *active, const char *sub,
+	const char *error)
+{
+	static uint64_t since_us = 1;
+	Pb__ReportRequest report = PB__REPORT_REQUEST__INIT;
+	Pb__UnitState state = PB__UNIT_STATE__INIT, *states[] = {&state};
+
+	state.name = (char *)unit;
+	state.active = (char *)active;
+	state.sub = (char *)sub;
+	state.error = (char *)error;
+	state.since_us = since_us++;
+	state.epoch = fleet_epoch(fleet, unit);
+	report.machine_id = (char *)"m1";
+	report.session = fleet->session;
+	report.n_states = 1;
+	report.states = states;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT, .report = {.report = &report}});
+}
+
 static void what_machines_report_is_told(void **state)
 {
 	struct fleet *fleet = *state;
@@ -113,14 +134,23 @@ static void what_machines_report_is_told(void **state)
 
 	assert_true(fleet_start(fleet, "a.service", ""));
 	index = newest(fleet);
-	fleet_state(fleet, "m1", "a.service", "activating");
+	fleet_state(fleet, "m1", "a.service", "inactive"); /* it never ran */
+	report(fleet, "a.service", "activating", "start-pre", "");
 	assert_string_equal(told(fleet, &index), "");
-	fleet_state(fleet, "m1", "a.service", "active");
-	fleet_state(fleet, "m1", "a.service", "active");
-	assert_string_equal(told(fleet, &index), "unit.active a.service m1: \n");
-	fleet_state(fleet, "m1", "a.service", "deactivating");
-	fleet_state(fleet, "m1", "a.service", "failed");
-	assert_string_equal(told(fleet, &index), "unit.failed a.service m1: \n");
+	report(fleet, "a.service", "active", "running", "");
+	assert_string_equal(told(fleet, &index), "unit.active a.service m1: running\n");
+	report(fleet, "a.service", "active", "running", ""); /* it was restarted */
+	report(fleet, "a.service", "activating", "auto-restart", "");
+	report(fleet, "a.service", "deactivating", "stop", "");
+	report(fleet, "a.service", "failed", "failed", "it ended with 3");
+	report(fleet, "a.service", "inactive", "dead", "");
+	report(fleet, "a.service", "activating", "start", "no such user");
+	assert_string_equal(told(fleet, &index),
+		"unit.active a.service m1: running\n"
+		"unit.restarting a.service m1: auto-restart\n"
+		"unit.failed a.service m1: failed: it ended with 3\n"
+		"unit.inactive a.service m1: dead\n"
+		"unit.error a.service m1: start: no such user\n");
 }
 
 /* One that ends again and again does not push all else out. */
@@ -130,12 +160,13 @@ static void a_restless_unit_is_told_of_now_and_then(void **state)
 	uint64_t index;
 
 	assert_true(fleet_start(fleet, "a.service", ""));
+	fleet_state(fleet, "m1", "a.service", "inactive");
 	index = newest(fleet);
 	for (int i = 0; i < 50; i++) {
-		fleet_state(fleet, "m1", "a.service", "active");
-		fleet_state(fleet, "m1", "a.service", "inactive");
+		report(fleet, "a.service", "active", "", "");
+		report(fleet, "a.service", "inactive", "", "");
 	}
-	fleet_state(fleet, "m1", "a.service", "failed");
+	report(fleet, "a.service", "failed", "", "");
 	assert_string_equal(told(fleet, &index),
 		"unit.active a.service m1: \nunit.inactive a.service m1: \n"
 		"unit.active a.service m1: \nunit.inactive a.service m1: \n"
@@ -144,7 +175,7 @@ static void a_restless_unit_is_told_of_now_and_then(void **state)
 		"unit.active a.service m1: \nunit.inactive a.service m1: ; what else "
 		"it does in this minute is not told\nunit.failed a.service m1: \n");
 	fleet_pass(fleet, 60000, "m1");
-	fleet_state(fleet, "m1", "a.service", "active");
+	report(fleet, "a.service", "active", "", "");
 	assert_string_equal(told(fleet, &index), "unit.active a.service m1: \n");
 }
 
@@ -197,10 +228,10 @@ static void after_a_restart_what_was_is_lost(void **state)
 	index = reply->index;
 	done(reply);
 	fleet_beat(fleet, "m1");
-	fleet_state(fleet, "m1", "a.service", "active");
+	fleet_state(fleet, "m1", "a.service", "active"); /* all of a new session */
 	assert_string_equal(told(fleet, &index), "");
-	fleet_state(fleet, "m1", "b.service", "failed");
-	fleet_state(fleet, "m1", "a.service", "inactive");
+	report(fleet, "b.service", "failed", "", "");
+	report(fleet, "a.service", "inactive", "", "");
 	assert_string_equal(told(fleet, &index), "unit.failed b.service m1: \n"
 						 "unit.inactive a.service m1: \n");
 }
@@ -275,28 +306,17 @@ static void many_bytes_are_forgotten_sooner(void **state)
 
 static void a_long_text_is_cut_between_characters(void **state)
 {
-	Pb__ReportRequest report = PB__REPORT_REQUEST__INIT;
-	Pb__UnitState unit = PB__UNIT_STATE__INIT, *states[] = {&unit};
 	char error[2000];
 	struct fleet *fleet = *state;
 	uint64_t index;
 	const char *text;
 
 	assert_true(fleet_start(fleet, "a.service", ""));
+	fleet_state(fleet, "m1", "a.service", "inactive");
 	index = newest(fleet);
 	for (size_t i = 0; i + 3 < sizeof(error); i += 2)
 		memcpy(error + i, "ä", 3);
-	unit.name = (char *)"a.service";
-	unit.active = (char *)"activating";
-	unit.sub = (char *)"start-pre";
-	unit.error = error;
-	unit.epoch = fleet_epoch(fleet, "a.service");
-	report.machine_id = (char *)"m1";
-	report.session = fleet->session;
-	report.all = true;
-	report.n_states = 1;
-	report.states = states;
-	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT, .report = {.report = &report}});
+	report(fleet, "a.service", "activating", "start-pre", error);
 	text = told(fleet, &index);
 	assert_non_null(strstr(text, "unit.error a.service m1: start-pre: ää"));
 	assert_true(strlen(text) < 600);

@@ -52,24 +52,32 @@ static bool may_tell(const struct core *core, struct placement *placement)
 }
 
 /* States that units pass through on their way are no news, but for a service that has ended and that
- * systemd starts again. */
-static void tell_state(struct core *core, struct placement *placement)
+ * systemd starts again; nor is that a unit which never ran is inactive. */
+static const char *event_kind(const struct placement_state *state, bool has_moved)
 {
-	static const char *const kinds[][2] = {{"active", "unit.active"},
-		{"inactive", "unit.inactive"}, {"failed", "unit.failed"}};
+	if (has_moved && strcmp(state->sub, "auto-restart") == 0)
+		return "unit.restarting";
+	if (has_moved && strcmp(state->active, "active") == 0)
+		return "unit.active";
+	if (has_moved && strcmp(state->active, "failed") == 0)
+		return "unit.failed";
+	if (has_moved && strcmp(state->active, "inactive") == 0 && state->since_us > 0)
+		return "unit.inactive";
+	return state->error != NULL ? "unit.error" : NULL;
+}
+
+static void tell_state(struct core *core, struct placement *placement, bool has_moved)
+{
 	const struct placement_state *state = &placement->state;
 	const char *error = state->error != NULL ? state->error : "";
-	const char *colon = *error != '\0' ? ": " : "";
-	const char *kind = strcmp(state->sub, "auto-restart") == 0 ? "unit.restarting" : NULL;
+	const char *kind = event_kind(state, has_moved);
 
-	for (size_t i = 0; i < FL_COUNT(kinds); i++)
-		if (strcmp(state->active, kinds[i][0]) == 0)
-			kind = kinds[i][1];
-	if (kind == NULL && *error != '\0')
-		kind = "unit.error";
+	/* That an old placement is as it was is known. */
+	if (placement->is_old && strcmp(state->active, "failed") != 0)
+		return;
 	if (kind != NULL && may_tell(core, placement))
 		event_addf(core, kind, placement->unit, placement->machine, "%s%s%s%s", state->sub,
-			colon, error,
+			*error != '\0' ? ": " : "", error,
 			placement->n_told == TOLD_MAX
 				? "; what else it does in this minute is not told"
 				: "");
@@ -112,24 +120,24 @@ static void take_placed(struct core *core, struct placement *placement, const Pb
 {
 	struct placement_state *state = &placement->state;
 	struct unit *unit = placement->unit;
-	bool changed, news;
+	bool changed, has_moved, has_failed;
 
 	state->all_round = placement->machine->all_round;
 	changed = !state->known;
 	state->known = true;
 	changed |= WORD_SET(state->load, from->load);
-	news = WORD_SET(state->active, from->active);
+	has_moved = WORD_SET(state->active, from->active);
 	if (WORD_SET(state->sub, from->sub)) {
-		news |= strcmp(state->sub, "auto-restart") == 0;
+		has_moved |= strcmp(state->sub, "auto-restart") == 0;
 		changed = true;
 	}
 	changed |= WORD_SET(state->hash, from->hash);
 	changed |= WORD_SET(state->result, from->result);
-	news |= error_set(&state->error, from->error);
-	changed |= news;
+	has_failed = error_set(&state->error, from->error);
 	changed |= number_set(&state->done_revision, from->done_revision);
 	changed |= number_set(&state->job_us, from->job_us);
-	changed |= number_set(&state->since_us, from->since_us);
+	has_moved |= number_set(&state->since_us, from->since_us);
+	changed |= has_moved || has_failed;
 	changed |= state->desired != from->desired || state->main_pid != from->main_pid;
 	state->desired = from->desired;
 	state->main_pid = from->main_pid;
@@ -139,8 +147,8 @@ static void take_placed(struct core *core, struct placement *placement, const Pb
 	}
 	if (changed)
 		mark_unit_changed(core, unit);
-	if (news && (!placement->is_old || strcmp(state->active, "failed") == 0))
-		tell_state(core, placement);
+	if (has_moved || has_failed)
+		tell_state(core, placement, has_moved);
 	placement->is_old = false;
 }
 
