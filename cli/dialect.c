@@ -191,6 +191,7 @@ static const struct dialect dialect_flotactl = {
 	.between_verbs = ", ",
 	.options = flotactl_options,
 	.n_options = FL_COUNT(flotactl_options),
+	.tells_closed = true,
 };
 
 static const struct dialect dialect_fleetctl = {

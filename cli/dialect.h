@@ -46,6 +46,7 @@ struct dialect {
 	bool forgives_unknown; /* stop, unload, ...: units that do not exist do not count */
 	bool forgives_replace; /* a unit that may not be replaced now stays, with a warning */
 	bool tells_same; /* --replace with the file that is there already is told */
+	bool tells_closed; /* list-machines has a column more while a machine is cordoned */
 	bool has_own_version; /* "version" asks no coordinator */
 };
 

@@ -82,17 +82,19 @@ static json_t *of_placement(const Pb__Placement *placement)
 	const Pb__UnitState *state = placement_state(placement);
 
 	if (state == NULL)
-		return json_pack("{s:s, s:s, s:I, s:s, s:n}", "machine", placement->machine_id,
+		return json_pack("{s:s, s:s, s:I, s:s, s:o, s:n}", "machine", placement->machine_id,
 			"address", placement->address, "epoch", (json_int_t)placement->epoch,
-			"state", desired_name(placement_current(placement)), "systemd");
+			"state", desired_name(placement_current(placement)), "leaving",
+			json_of_text(placement->leaving), "systemd");
 	return json_pack(
-		"{s:s, s:s, s:I, s:s, s:{s:s, s:s, s:s, s:i, s:I}, s:s, s:s, s:s, s:I, s:I}",
+		"{s:s, s:s, s:I, s:s, s:o, s:{s:s, s:s, s:s, s:i, s:I}, s:s, s:s, s:s, s:I, s:I}",
 		"machine", placement->machine_id, "address", placement->address, "epoch",
 		(json_int_t)placement->epoch, "state", desired_name(placement_current(placement)),
-		"systemd", "load", state->load, "active", state->active, "sub", state->sub,
-		"main_pid", (int)state->main_pid, "since_us", (json_int_t)state->since_us, "result",
-		state->result, "error", state->error, "hash", state->hash, "job_us",
-		(json_int_t)state->job_us, "reaction_us", (json_int_t)state->reaction_us);
+		"leaving", json_of_text(placement->leaving), "systemd", "load", state->load,
+		"active", state->active, "sub", state->sub, "main_pid", (int)state->main_pid,
+		"since_us", (json_int_t)state->since_us, "result", state->result, "error",
+		state->error, "hash", state->hash, "job_us", (json_int_t)state->job_us,
+		"reaction_us", (json_int_t)state->reaction_us);
 }
 
 json_t *json_of_unit(const Pb__Unit *unit)
@@ -151,11 +153,15 @@ json_t *json_of_machine(const Pb__Machine *machine)
 	const struct fl_strv capabilities = {
 		.items = machine->capabilities, .n = machine->n_capabilities};
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o}", "machine",
-		machine->id, "address", machine->address, "hostname", machine->hostname, "state",
-		machine_state_name(machine->state), "units", (int)machine->units, "agent_version",
-		machine->agent_version, "last_heard_ms", (json_int_t)machine->last_heard_ms,
-		"metadata", of_metadata(machine), "capabilities", json_of_strv(&capabilities),
-		"capacity",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:s, s:I, s:o, s:o, "
+			 "s:o}",
+		"machine", machine->id, "address", machine->address, "hostname", machine->hostname,
+		"state", machine_state_name(machine->state), "scheduling",
+		scheduling_name(machine->scheduling), "closed_by", machine->closed_by,
+		"closed_reason", json_of_text(machine->closed_reason), "drain_left_ms",
+		(json_int_t)machine->drain_left_ms, "drain_units", (int)machine->drain_units,
+		"units", (int)machine->units, "agent_version", machine->agent_version,
+		"last_heard_ms", (json_int_t)machine->last_heard_ms, "metadata",
+		of_metadata(machine), "capabilities", json_of_strv(&capabilities), "capacity",
 		machine->capacity != NULL ? of_capacity(machine->capacity) : json_null());
 }

@@ -234,6 +234,25 @@ static enum term_colour machine_colour(const struct row *row)
 	return row->machine->state == PB__MACHINE__STATE__LOST ? TERM_RED : TERM_PLAIN;
 }
 
+static void machine_scheduling(const struct row *row, struct fl_buf *cell)
+{
+	const Pb__Machine *machine = row->machine;
+
+	fl_buf_text(cell, scheduling_name(machine->scheduling));
+	if (machine->scheduling == PB__MACHINE__SCHEDULING__OPEN)
+		return;
+	if (machine->drain_units > 0)
+		fl_buf_printf(cell, ", %" PRIu32 " left", machine->drain_units);
+	fl_buf_printf(cell, " by %s", machine->closed_by);
+	if (machine->closed_reason[0] != '\0')
+		fl_buf_printf(cell, ": %s", machine->closed_reason);
+}
+
+static enum term_colour scheduling_colour(const struct row *row)
+{
+	return row->machine->scheduling != PB__MACHINE__SCHEDULING__OPEN ? TERM_YELLOW : TERM_PLAIN;
+}
+
 static void machine_units(const struct row *row, struct fl_buf *cell)
 {
 	fl_buf_printf(cell, "%" PRIu32, row->machine->units);
@@ -290,6 +309,7 @@ static const struct column machine_columns[] = {
 	{"metadata", machine_metadata, NULL},
 	{"hostname", machine_hostname, NULL},
 	{"state", machine_state, machine_colour},
+	{"scheduling", machine_scheduling, scheduling_colour},
 	{"units", machine_units, NULL},
 	{"cpus", machine_cpus, NULL},
 	{"memory", machine_memory, NULL},
@@ -528,8 +548,13 @@ static enum fl_code print_machines(struct command *command, bool json, Pb__Machi
 	size_t n, struct fl_error *err)
 {
 	FL_CLEANUP(json_freep) json_t *array = NULL;
-	const struct list_style style = style_of(command);
+	struct list_style style = style_of(command);
+	bool any_closed = false;
 
+	for (size_t i = 0; i < n; i++)
+		any_closed |= machines[i]->scheduling != PB__MACHINE__SCHEDULING__OPEN;
+	if (any_closed && dialect->tells_closed && (style.fields == NULL || *style.fields == '\0'))
+		style.fields = "machine,ip,metadata,scheduling";
 	if (!json)
 		return list_print_machines(machines, n, &style, stdout, err);
 	FL_TRY(json_new_array(&array, err));

@@ -19,6 +19,23 @@ const char *desired_name(Pb__DesiredState desired)
 	return "-";
 }
 
+const char *scheduling_name(Pb__Machine__Scheduling scheduling)
+{
+	switch (scheduling) {
+	case PB__MACHINE__SCHEDULING__OPEN:
+		return "open";
+	case PB__MACHINE__SCHEDULING__CORDONED:
+		return "cordoned";
+	case PB__MACHINE__SCHEDULING__DRAINING:
+		return "draining";
+	case PB__MACHINE__SCHEDULING__DRAINED:
+		return "drained";
+	case _PB__MACHINE__SCHEDULING_IS_INT_SIZE:
+		break;
+	}
+	return "-";
+}
+
 const char *machine_state_name(Pb__Machine__State state)
 {
 	switch (state) {

@@ -12,6 +12,9 @@ const char *desired_name(Pb__DesiredState desired);
 /* "up", "lost", "unknown". */
 const char *machine_state_name(Pb__Machine__State state);
 
+/* "open", "cordoned", "draining", "drained". */
+const char *scheduling_name(Pb__Machine__Scheduling scheduling);
+
 /* What its machine reported of this very placement; NULL until it has. */
 const Pb__UnitState *placement_state(const Pb__Placement *placement);
 

@@ -15,6 +15,8 @@
 #include "cli/help.h"
 #include "cli/list.h"
 #include "cli/look.h"
+#include "cli/operate.h"
+#include "cli/rebalance.h"
 #include "cli/ssh.h"
 #include "cli/verify.h"
 #include "cli/watch.h"
@@ -139,7 +141,7 @@ static const struct fl_option unit_files_options[] = {
 	OPTION_NO_LEGEND, OPTION_OUTPUT};
 static const struct fl_option machines_options[] = {
 	OPTION_FIELDS("agent,capabilities,cpus,heard,hostname,ip,load,machine,memavail,memory,"
-		      "metadata,state,units"),
+		      "metadata,scheduling,state,units"),
 	OPTION_FULL, OPTION_NO_LEGEND, OPTION_OUTPUT};
 static const struct fl_option why_options[] = {OPTION_FULL, OPTION_NO_LEGEND, OPTION_OUTPUT};
 static const struct fl_option output_options[] = {OPTION_OUTPUT};
@@ -253,6 +255,59 @@ static const struct fl_option events_options[] = {
 		AT(output),
 		.doc = "\"text\", or \"json\" for programs: an object in each line."}};
 
+#define OPTION_REASON \
+	{ \
+		.name = "reason", .short_name = 'r', .type = FL_OPTION_STRING, \
+		.value_name = "TEXT", AT(reason), \
+		.doc = "Why, for everybody who asks why no unit comes there." \
+	}
+static const struct fl_option cordon_options[] = {OPTION_REASON, OPTION_OUTPUT};
+static const struct fl_option drain_options[] = {
+	{.name = "deadline",
+		.type = FL_OPTION_DURATION,
+		.value_name = "TIME",
+		.initial = "0",
+		.max = UINT64_C(365) * 24 * 3600 * 1000,
+		AT(deadline_ms),
+		.doc = "What cannot be elsewhere until then is stopped, and waits (0: it stays)."},
+	{.name = "parallel",
+		.type = FL_OPTION_UINT,
+		.value_name = "N",
+		.initial = "4",
+		.min = 1,
+		.max = 100,
+		AT(parallel),
+		.doc = "How many units may be on their way at a time."},
+	OPTION_REASON,
+	{.name = "no-wait",
+		.type = FL_OPTION_BOOL,
+		AT(no_block),
+		.doc = "Return when the drain has begun; the fleet carries it out."},
+	{.name = "timeout",
+		.type = FL_OPTION_DURATION,
+		.value_name = "TIME",
+		.initial = "0",
+		AT(timeout_ms),
+		.doc = "Look on no longer than this (0: to the end). The drain itself goes on."},
+	OPTION_OUTPUT,
+};
+static const struct fl_option rebalance_options[] = {
+	{.name = "dry-run",
+		.type = FL_OPTION_BOOL,
+		AT(dry_run),
+		.doc = "Only show the plan. The exit code is 0 when there is nothing to move, 2 when "
+		       "there is."},
+	{.name = "yes", .short_name = 'y', .type = FL_OPTION_BOOL, AT(yes), .doc = "Do not ask."},
+	{.name = "max-moves",
+		.type = FL_OPTION_UINT,
+		.value_name = "N",
+		.initial = "0",
+		.max = 1000,
+		AT(max_moves),
+		.doc = "Move no more units than this (0: 1000)."},
+	OPTION_OUTPUT,
+};
+
 #define OPTIONS(table) .options = (table), .n_options = FL_COUNT(table)
 #define ANY            SIZE_MAX
 
@@ -292,7 +347,8 @@ const struct verb verbs[] = {
 		"--prune also which are in no file. On a terminal it asks before it does "
 		"anything. New units are started, but templates only stored; a unit that is "
 		"there keeps its desired state, and is restarted when more than comments "
-		"changed. Of a folder each file counts whose name is a unit's."},
+		"changed. Of a folder each file counts whose name is a unit's. What goes is gone "
+		"before what is new comes."},
 	{"edit", "UNIT", 1, 1, OPTIONS(edit_options), verb_edit,
 		"Edit a unit's file, in $VISUAL or $EDITOR",
 		"The new file is checked as by \"flotactl verify\" and takes the place of the old "
@@ -323,7 +379,31 @@ const struct verb verbs[] = {
 		"The unit files that the fleet holds, and where it wants them",
 		"DSTATE is what was asked for, STATE what its machine has done of it."},
 	{"list-machines", "", 0, 0, OPTIONS(machines_options), verb_list_machines,
-		"The machines of the fleet", ""},
+		"The machines of the fleet",
+		"While machines are cordoned or drained a last column tells which, by whom and "
+		"why."},
+	{"cordon", "MACHINE...", 1, ANY, OPTIONS(cordon_options), verb_cordon,
+		"Let no more units come to machines",
+		"What runs there goes on. MACHINE is an ID or the beginning of one. list-machines "
+		"and why show who did it and for what reason."},
+	{"uncordon", "MACHINE...", 1, ANY, OPTIONS(output_options), verb_uncordon,
+		"Let units come to machines again",
+		"Ends a drain too. Units that were stopped because they can be nowhere else start "
+		"again; others do not come back by themselves: see \"flotactl help rebalance\"."},
+	{"drain", "MACHINE...", 1, ANY, OPTIONS(drain_options), verb_drain,
+		"Move all units off machines, and let none come",
+		"A unit is stopped, and started on another machine when this one has let go of it; "
+		"then the next one. One that no other machine can take stays, with a reason, until "
+		"the deadline. Global units, and those with MachineID= or OnMachineLoss=wait, stop "
+		"last, and start again there after \"flotactl uncordon\". The fleet carries it out, "
+		"with or without who looks on; the same command again looks on, and sets another "
+		"deadline. It ends with 8 when the machine is empty and a unit found no other."},
+	{"rebalance", "", 0, 0, OPTIONS(rebalance_options), verb_rebalance,
+		"Move units so that machines are about equally full",
+		"Shows the plan, and asks. Units move as few as possible, from the fullest machines "
+		"to the emptiest; each where its rules and preferences allow. Exclusive units, those "
+		"with MachineID=, OnMachineLoss=wait or MachineOf=, and global ones stay where they "
+		"are."},
 	{"ssh", "[MACHINE | UNIT] [COMMAND...]", 0, ANY, OPTIONS(ssh_options), verb_ssh,
 		"A shell, or a command, on a machine by ssh(1)",
 		"MACHINE is an ID or the beginning of one, UNIT a unit on one machine. All else is "

@@ -35,6 +35,11 @@ struct cli_options {
 	char *wait_for, *machine, *unit, *since;
 	uint64_t lines;
 	bool follow, forward_agent;
+
+	/* Of cordon, drain and rebalance. */
+	char *reason;
+	uint64_t deadline_ms, parallel, max_moves;
+
 };
 
 /* One use of a verb. */
