@@ -10,6 +10,7 @@
 #include "agent/fence.h"
 #include "agent/footprint.h"
 #include "base/log.h"
+#include "base/man.h"
 #include "base/memory.h"
 #include "base/notify.h"
 
@@ -108,27 +109,62 @@ static enum fl_code run_fence(const struct config *config, struct fl_error *err)
 	return fence_run(config->runtime_directory, err);
 }
 
+static const struct {
+	const char *name, *doc;
+} verbs[] = {
+	{"run", "Be the agent; also without a verb."},
+	{"fence", "Be the agent's fence: ends exclusive units when this machine's lease has ended "
+		  "and the agent does not. flota-fence.service runs it."},
+	{"adopt", "Let the agent follow a coordinator that does not know this machine's units: "
+		  "those that it does not assign again are stopped and removed."},
+	{"man", "Print a manual page: flota-agent or flota-agent.conf."},
+};
+
 static void print_help(void)
 {
 	puts("flota-agent [OPTION...] [VERB]\n\n"
-	     "Runs on each machine of a fleet what the coordinator places there.\n\nVerbs:\n"
-	     "  run     Be the agent; also without a verb.\n"
-	     "  fence   Be the agent's fence: ends exclusive units when this machine's lease has\n"
-	     "          ended and the agent does not. flota-fence.service runs it.\n"
-	     "  adopt   Let the agent follow a coordinator that does not know this machine's\n"
-	     "          units: those that it does not assign again are stopped and removed.\n\n"
-	     "Options:");
+	     "Runs on each machine of a fleet what the coordinator places there.\n\nVerbs:");
+	for (size_t i = 0; i < FL_COUNT(verbs); i++) {
+		printf("  %-7s ", verbs[i].name);
+		fl_print_wrapped(verbs[i].doc, 10, 10, stdout);
+	}
+	puts("\nOptions:");
 	fl_options_help(&config_program.table, stdout);
 }
 
 static void print_man(void)
 {
-	puts(".TH FLOTA\\-AGENT 8 \"\" \"flota " FLOTA_VERSION "\"\n"
-	     ".SH NAME\nflota\\-agent \\- runs what a fleet's coordinator places on this machine\n"
-	     ".SH SYNOPSIS\n.B flota\\-agent\n[OPTION...] [VERB]\n"
-	     ".SH CONFIGURATION\nKeys of the section [Agent] in " CONFIG_FILE ":");
-	fl_options_man(&config_program.table, true, stdout);
-	puts(".SH SIGNALS\nSIGTERM and SIGINT end it. Running units are not touched.");
+	fl_man_begin(
+		"flota-agent", 8, "runs what a fleet's coordinator places on this machine", stdout);
+	fl_man_section("SYNOPSIS", stdout);
+	fl_man_text("flota-agent [OPTION...] [VERB]", stdout);
+	fl_man_section("DESCRIPTION", stdout);
+	fl_man_text("Connects with the coordinator, makes systemd do what is assigned to this "
+		    "machine, and reports what is. Units run on when it ends, and when the "
+		    "coordinator cannot be reached.",
+		stdout);
+	fl_man_section("VERBS", stdout);
+	for (size_t i = 0; i < FL_COUNT(verbs); i++)
+		fl_man_item(verbs[i].name, verbs[i].doc, stdout);
+	fl_man_section("OPTIONS", stdout);
+	fl_options_man(&config_program.table, false, stdout);
+	fl_man_section("SIGNALS", stdout);
+	fl_man_text("SIGTERM and SIGINT end it. Running units are not touched.", stdout);
+	fl_man_section("FILES", stdout);
+	fl_man_item(CONFIG_FILE, "flota-agent.conf(5).", stdout);
+	fl_man_see_also("flota-agent.conf(5) flota-coordinator(8) flotactl(1)", stdout);
+}
+
+static enum fl_code man(const char *page, struct fl_error *err)
+{
+	bool is_file;
+
+	FL_TRY(fl_program_man_page(&config_program, page, &is_file, err));
+	if (is_file)
+		fl_program_man_file(&config_program, stdout);
+	else
+		print_man();
+	return FL_OK;
 }
 
 static enum fl_code run_verb(const struct config *config, const char *verb, struct fl_error *err)
@@ -139,10 +175,6 @@ static enum fl_code run_verb(const struct config *config, const char *verb, stru
 		return run_fence(config, err);
 	if (strcmp(verb, "adopt") == 0)
 		return agent_adopt(config, err);
-	if (strcmp(verb, "man") == 0) {
-		print_man();
-		return FL_OK;
-	}
 	return FL_FAIL(err, FL_E_USAGE, "unknown verb \"%s\"; see flota-agent --help", verb);
 }
 
@@ -153,6 +185,8 @@ static enum fl_code run_command(int argc, char **argv, struct config *config, st
 	FL_TRY(fl_program_read(&config_program, argc, argv, false, config, &first, err));
 	if (fl_program_answer(&config_program, config, print_help))
 		return FL_OK;
+	if (first < argc && argc <= first + 2 && strcmp(argv[first], "man") == 0)
+		return man(argv[first + 1], err);
 	if (argc > first + 1)
 		return FL_FAIL(err, FL_E_USAGE, "one verb at a time: \"%s\"", argv[first + 1]);
 	return run_verb(config, first < argc ? argv[first] : "run", err);

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/man.h"
 #include "base/memory.h"
 
 #define FILE_MAX_BYTES (1U << 20)
@@ -555,8 +556,7 @@ static void arg_name(const struct fl_option *option, char *text, size_t size)
 			option->value_name != NULL ? option->value_name : "VALUE");
 }
 
-/* Prints @text in lines of at most 78 columns, those after the first indented. */
-static void print_wrapped(const char *text, unsigned column, unsigned indent, FILE *out)
+void fl_print_wrapped(const char *text, unsigned column, unsigned indent, FILE *out)
 {
 	while (*text != '\0') {
 		size_t n = strcspn(text, " ");
@@ -588,31 +588,29 @@ void fl_options_help(const struct fl_option_table *table, FILE *out)
 		fprintf(out, "  %-26s", name);
 		if (strlen(name) > 25)
 			fprintf(out, "\n%28s", "");
-		print_wrapped(option->doc, 28, 28, out);
+		fl_print_wrapped(option->doc, 28, 28, out);
 	}
 }
 
 void fl_options_man(const struct fl_option_table *table, bool as_file, FILE *out)
 {
-	char name[128];
+	char name[128], term[136], text[1024];
 
 	for (size_t i = 0; i < table->n_options; i++) {
 		const struct fl_option *option = &table->options[i];
+		bool has_default = option->initial != NULL && option->type != FL_OPTION_BOOL;
 
 		if ((option->flags & (as_file ? FL_OPTION_ARG_ONLY : FL_OPTION_FILE_ONLY)) != 0)
 			continue;
-		if (as_file) {
+		if (as_file)
 			file_name(option, name);
-			fprintf(out, ".TP\n.B %s=\n%s", name, option->doc);
-		} else {
+		else
 			arg_name(option, name, sizeof(name));
-			fputs(".TP\n.B ", out);
-			for (const char *p = name + strspn(name, " "); *p != '\0'; p++)
-				fprintf(out, *p == '-' ? "\\-" : "%c", *p);
-			fprintf(out, "\n%s", option->doc);
-		}
-		if (option->initial != NULL && option->type != FL_OPTION_BOOL)
-			fprintf(out, " Default: %s.", option->initial);
-		fputc('\n', out);
+		(void)snprintf(term, sizeof(term), "%s%s", name + strspn(name, " "),
+			as_file ? "=" : "");
+		(void)snprintf(text, sizeof(text), "%s%s%s%s", option->doc,
+			has_default ? " Default: " : "", has_default ? option->initial : "",
+			has_default ? "." : "");
+		fl_man_item(term, text, out);
 	}
 }

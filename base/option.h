@@ -73,6 +73,9 @@ enum fl_code fl_options_parse_args(const struct fl_option_table *table, int argc
 /* What is in force, as a configuration file. */
 void fl_options_dump(const struct fl_option_table *table, const void *config, FILE *out);
 
+/* Words in lines of at most 78 columns; the first begins at @column, the others at @indent. */
+void fl_print_wrapped(const char *text, unsigned column, unsigned indent, FILE *out);
+
 /* The options, a line or more each, for --help. */
 void fl_options_help(const struct fl_option_table *table, FILE *out);
 

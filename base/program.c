@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/man.h"
 #include "base/memory.h"
 
 static struct fl_program_options *options_of(const struct fl_program *program, void *config)
@@ -91,4 +92,49 @@ bool fl_program_answer(
 	else
 		return false;
 	return true;
+}
+
+void fl_program_man_file(const struct fl_program *program, FILE *out)
+{
+	const char *name = program->table.program;
+	char text[256];
+
+	(void)snprintf(text, sizeof(text), "%s.conf", name);
+	fl_man_begin(text, 5, "the configuration of a part of flota", out);
+	fl_man_section("SYNOPSIS", out);
+	fl_man_text(program->default_file, out);
+	fl_man_section("DESCRIPTION", out);
+	(void)snprintf(text, sizeof(text),
+		"Read by %s(8) when it starts, from this file or from the one that --config names. "
+		"Without the file all is as said here.",
+		name);
+	fl_man_text(text, out);
+	fl_man_text(
+		"The syntax is that of systemd.syntax(7), with one section. A key that is not "
+		"listed here is an error, told with its line. Every key is an option of the "
+		"program too, which goes before the file: LogLevel= is --log-level=. Times are "
+		"written as 500ms, 10s, 2min, 1h or 1d, a bare number is seconds; sizes as 512K, "
+		"2M or 1G; yes and no also as true, on and 1, false, off and 0.",
+		out);
+	(void)snprintf(text, sizeof(text), "\"%s --dump-config\" prints what is in force.", name);
+	fl_man_text(text, out);
+	(void)snprintf(text, sizeof(text), "[%s]", program->table.section);
+	fl_man_section(text, out);
+	fl_options_man(&program->table, true, out);
+	(void)snprintf(text, sizeof(text), "%s(8) flotactl(1) systemd.syntax(7)", name);
+	fl_man_see_also(text, out);
+}
+
+enum fl_code fl_program_man_page(
+	const struct fl_program *program, const char *page, bool *ret_is_file, struct fl_error *err)
+{
+	const char *name = program->table.program;
+	size_t len = strlen(name);
+
+	if (page != NULL && (strncmp(page, name, len) != 0 ||
+				    (page[len] != '\0' && strcmp(page + len, ".conf") != 0)))
+		return FL_FAIL(err, FL_E_USAGE, "there is no page \"%s\"; there are %s and %s.conf",
+			page, name, name);
+	*ret_is_file = page != NULL && page[len] != '\0';
+	return FL_OK;
 }

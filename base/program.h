@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -71,6 +72,13 @@ struct fl_program {
  */
 enum fl_code fl_program_read(const struct fl_program *program, int argc, char **argv,
 	bool stop_at_word, void *config, int *ret_first, struct fl_error *err) FL_MUST_CHECK;
+
+/* The manual page of the configuration file: PROGRAM.conf(5). */
+void fl_program_man_file(const struct fl_program *program, FILE *out);
+
+/* Which page "PROGRAM man [@page]" means: the file's, or (NULL, too) the program's own. FL_E_USAGE. */
+enum fl_code fl_program_man_page(const struct fl_program *program, const char *page,
+	bool *ret_is_file, struct fl_error *err) FL_MUST_CHECK;
 
 /* Prints what --help (@print_help does it), --version or --dump-config asked for; false where none
  * of them was given. */

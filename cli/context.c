@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/man.h"
 
 #define FILE_MAX_BYTES (1U << 20)
 #define SPACE          " \t\r"
@@ -17,11 +18,16 @@ static const struct {
 	const char *name;
 	size_t offset;
 	bool is_path;
+	const char *doc;
 } context_keys[] = {
-	{"Endpoint", offsetof(struct context, endpoint), false},
-	{"CACertificate", offsetof(struct context, ca_certificate), true},
-	{"Certificate", offsetof(struct context, certificate), true},
-	{"Key", offsetof(struct context, key), true},
+	{"Endpoint", offsetof(struct context, endpoint), false,
+		"The coordinator: tls+tcp://HOST:PORT, or ipc:///PATH on its own machine."},
+	{"CACertificate", offsetof(struct context, ca_certificate), true,
+		"The fleet's CA certificate, a PEM file; not for ipc://."},
+	{"Certificate", offsetof(struct context, certificate), true,
+		"Your certificate, a PEM file; not for ipc://."},
+	{"Key", offsetof(struct context, key), true,
+		"Its private key, a PEM file that nobody else may read; not for ipc://."},
 };
 
 static void context_fini(struct context *context)
@@ -40,6 +46,45 @@ void contexts_fini(struct contexts *contexts)
 	free(contexts->items);
 	free(contexts->current);
 	memset(contexts, 0, sizeof(*contexts));
+}
+
+void contexts_man(FILE *out)
+{
+	fl_man_begin("flota.config", 5, "the fleets that flotactl knows", out);
+	fl_man_section("SYNOPSIS", out);
+	fl_man_text("~/.config/flota/config, or $XDG_CONFIG_HOME/flota/config", out);
+	fl_man_section("DESCRIPTION", out);
+	fl_man_text(
+		"Contexts are fleets by name. flotactl uses the one that --context or "
+		"FLOTACTL_CONTEXT names, else the one that the file names; without any it is "
+		"connected with the coordinator of its own machine. \"flotactl config\" shows "
+		"and changes the file, and leaves comments and the order as they are. Its syntax is that of systemd.syntax(7), without continued lines.",
+		out);
+	fl_man_section("[" SECTION_GENERAL "]", out);
+	fl_man_item(
+		"Context=", "The name of the context that is used when no other is named.", out);
+	fl_man_section("[CONTEXT NAME]", out);
+	fl_man_text("One section for each, such as [" SECTION_CONTEXT
+		    "prod]. A name is of letters, digits and . _ -. Paths are relative to the "
+		    "file's folder.",
+		out);
+	for (size_t i = 0; i < FL_COUNT(context_keys); i++) {
+		char term[64];
+
+		(void)snprintf(term, sizeof(term), "%s=", context_keys[i].name);
+		fl_man_item(term, context_keys[i].doc, out);
+	}
+	fl_man_section("EXAMPLE", out);
+	fl_man_example("[Flotactl]\n"
+		       "Context=prod\n"
+		       "\n"
+		       "[Context prod]\n"
+		       "Endpoint=tls+tcp://10.0.0.1:7440\n"
+		       "CACertificate=prod/ca.pem\n"
+		       "Certificate=prod/ana.pem\n"
+		       "Key=prod/ana.key\n",
+		out);
+	fl_man_see_also("flotactl(1) flota-coordinator(8)", out);
 }
 
 enum fl_code contexts_path(char **ret_path, struct fl_error *err)

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -39,6 +40,9 @@ enum fl_code contexts_path(char **ret_path, struct fl_error *err) FL_MUST_CHECK;
  * always to be given to contexts_fini(). */
 enum fl_code contexts_load(
 	const char *path, struct contexts *ret_contexts, struct fl_error *err) FL_MUST_CHECK;
+
+/* flota.config(5), the manual page of the file. */
+void contexts_man(FILE *out);
 
 /* NULL: there is none of that name. */
 const struct context *contexts_find(const struct contexts *contexts, const char *name);

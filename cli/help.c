@@ -2,7 +2,10 @@
 
 #include <string.h>
 
+#include "base/man.h"
+#include "cli/context.h"
 #include "cli/dialect.h"
+#include "unitfiles/man.h"
 
 /* What the help and the manual page both say of the environment. */
 static const struct {
@@ -139,36 +142,24 @@ void help_print_verb(const struct verb *verb, FILE *out)
 	fprintf(out, "\n\"%s help\" lists the options of every verb.\n", dialect->program);
 }
 
-/* Text of ours in a manual page: a dash is one, a backslash is one, and no line is a request. */
-static void man_text(const char *text, FILE *out)
-{
-	if (*text == '.' || *text == '\'')
-		fputs("\\&", out);
-	for (; *text != '\0'; text++) {
-		if (*text == '-' || *text == '\\')
-			fputc('\\', out);
-		fputc(*text == '\\' ? 'e' : *text, out);
-	}
-	fputc('\n', out);
-}
+/* ---- Manual pages -- */
 
 static void man_verb(const struct verb *verb, FILE *out)
 {
 	const struct fl_option_table table = {
 		.program = "flotactl", .options = verb->options, .n_options = verb->n_options};
+	char title[128];
 
-	fputs(".SS ", out);
-	fputs(verb->name, out);
-	fprintf(out, " %s\n", verb->args);
-	fprintf(out, "%s.\n", verb->summary);
-	if (verb->help[0] != '\0') {
-		fputs(".PP\n", out);
-		man_text(verb->help, out);
-	}
+	(void)snprintf(title, sizeof(title), "%s %s", verb->name, verb->args);
+	fl_man_subsection(title, out);
+	(void)snprintf(title, sizeof(title), "%s.", verb->summary);
+	fl_man_text(title, out);
+	if (verb->help[0] != '\0')
+		fl_man_text(verb->help, out);
 	fl_options_man(&table, false, out);
 }
 
-void help_print_man(FILE *out)
+static void man_options(FILE *out)
 {
 	const struct fl_option_table table = {
 		.program = "flotactl", .options = global_options, .n_options = n_global_options};
@@ -179,46 +170,61 @@ void help_print_man(FILE *out)
 		.options = dialect_ignored_options,
 		.n_options = dialect_n_ignored_options};
 
-	fputs(".TH FLOTACTL 1 \"\" \"flota " FLOTA_VERSION "\" \"flota\"\n"
-	      ".SH NAME\nflotactl \\- run units on the machines of a fleet\n"
-	      ".SH SYNOPSIS\n.B flotactl\n[OPTIONS] VERB [ARGUMENTS]\n"
-	      ".SH DESCRIPTION\n"
-	      "Asks the coordinator of a fleet to run units on its machines, and shows what they "
-	      "do.\nThe beginning of a verb is enough where only one begins so. Options may stand "
-	      "before\nor behind it.\n"
-	      ".SH VERBS\n",
+	fl_man_section("OPTIONS", out);
+	fl_options_man(&table, false, out);
+	fl_man_text("Options of every verb that uses ssh(1):", out);
+	fl_options_man(&ssh, false, out);
+	fl_man_text("These are taken because fleetctl had them:", out);
+	fl_options_man(&ignored, false, out);
+}
+
+static void man_exit_status(FILE *out)
+{
+	char code[16];
+
+	fl_man_section("EXIT STATUS", out);
+	for (size_t i = 0; i < FL_COUNT(exit_codes); i++) {
+		(void)snprintf(code, sizeof(code), "%d", fl_code_exit(exit_codes[i].code));
+		fl_man_item(code, exit_codes[i].doc, out);
+	}
+	fl_man_text(other_exit_codes, out);
+}
+
+static void man_flotactl(FILE *out)
+{
+	fl_man_begin("flotactl", 1, "run units on the machines of a fleet", out);
+	fl_man_section("SYNOPSIS", out);
+	fl_man_text("flotactl [OPTIONS] VERB [ARGUMENTS]", out);
+	fl_man_section("DESCRIPTION", out);
+	fl_man_text("Asks the coordinator of a fleet to run units on its machines, and shows what "
+		    "they do. The beginning of a verb is enough where only one begins so. Options "
+		    "may stand before or behind it.",
 		out);
+	fl_man_section("VERBS", out);
 	for (size_t i = 0; i < n_verbs; i++)
 		man_verb(&verbs[i], out);
-	fputs(".SH OPTIONS\n", out);
-	fl_options_man(&table, false, out);
-	fl_options_man(&ssh, false, out);
-	fputs(".PP\nThese are taken because fleetctl had them:\n", out);
-	fl_options_man(&ignored, false, out);
-	fputs(".SH AS FLEETCTL\n"
-	      "Called by the name fleetctl (a link to flotactl), the program answers in the words\n"
-	      "and with the exit codes of CoreOS fleet's. start waits also for a unit that no\n"
-	      "machine can take now, having said why. Keys of [X\\-Fleet] that fleet ignored are\n"
-	      "ignored with a warning. ssh(1) is told fleet's own defaults: \\-\\-ssh\\-username=core,\n"
-	      "\\-\\-ssh\\-timeout=10s, \\-\\-known\\-hosts\\-file=~/.fleetctl/known_hosts, and "
-	      "to ask\nwhether a new host's key is right.\n",
+	man_options(out);
+	fl_man_section("AS FLEETCTL", out);
+	fl_man_text("Called by the name fleetctl (a link to flotactl), the program answers in the "
+		    "words and with the exit codes of CoreOS fleet's. start waits also for a unit "
+		    "that no machine can take now, having said why. Keys of [X-Fleet] that fleet "
+		    "ignored are ignored with a warning. ssh(1) is told fleet's own defaults: "
+		    "--ssh-username=core, --ssh-timeout=10s, "
+		    "--known-hosts-file=~/.fleetctl/known_hosts, and to ask whether a new host's "
+		    "key is right.",
 		out);
-	fputs(".SH ENVIRONMENT\n", out);
-	for (size_t i = 0; i < FL_COUNT(environment); i++) {
-		fprintf(out, ".TP\n.B %s\n", environment[i].name);
-		man_text(environment[i].doc, out);
-	}
-	fputs(".SH EXIT STATUS\n", out);
-	for (size_t i = 0; i < FL_COUNT(exit_codes); i++) {
-		fprintf(out, ".TP\n.B %d\n", fl_code_exit(exit_codes[i].code));
-		man_text(exit_codes[i].doc, out);
-	}
-	fputs(".PP\n", out);
-	man_text(other_exit_codes, out);
-	fputs(".SH FILES\n.TP\n.I ~/.config/flota/config\nThe contexts: \"flotactl config\".\n"
-	      ".TP\n.I /run/flota/coordinator.sock\n"
-	      "Where root on the coordinator's own machine is connected when nothing else is said.\n"
-	      ".SH SEE ALSO\n.BR systemctl (1),\n.BR systemd.unit (5)\n",
+	fl_man_section("ENVIRONMENT", out);
+	for (size_t i = 0; i < FL_COUNT(environment); i++)
+		fl_man_item(environment[i].name, environment[i].doc, out);
+	man_exit_status(out);
+	fl_man_section("FILES", out);
+	fl_man_item("~/.config/flota/config", "The contexts: flota.config(5).", out);
+	fl_man_item("/run/flota/coordinator.sock",
+		"Where root on the coordinator's own machine is connected when nothing else is "
+		"said.",
+		out);
+	fl_man_see_also("flota.unit(5) flota.config(5) flota-coordinator(8) flota-agent(8) "
+			"systemctl(1) systemd.unit(5)",
 		out);
 }
 
@@ -246,8 +252,18 @@ enum fl_code verb_help(struct command *command, struct fl_error *err)
 
 enum fl_code verb_man(struct command *command, struct fl_error *err)
 {
-	(void)command;
-	(void)err;
-	help_print_man(stdout);
-	return FL_OK;
+	static const struct {
+		const char *name;
+		void (*print)(FILE *out);
+	} pages[] = {{"flotactl", man_flotactl}, {"flota.unit", unit_man},
+		{"flota.config", contexts_man}};
+	const char *name = command->n_args > 0 ? command->args[0] : pages[0].name;
+
+	for (size_t i = 0; i < FL_COUNT(pages); i++)
+		if (strcmp(pages[i].name, name) == 0) {
+			pages[i].print(stdout);
+			return FL_OK;
+		}
+	return FL_FAIL(err, FL_E_USAGE,
+		"there is no page \"%s\"; there are flotactl, flota.unit and flota.config", name);
 }

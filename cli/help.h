@@ -7,7 +7,6 @@
 
 void help_print(FILE *out);
 void help_print_verb(const struct verb *verb, FILE *out);
-void help_print_man(FILE *out);
 
 /* "flotactl version 0.1.0", as fleetctl wrote it. */
 void help_print_version(FILE *out);

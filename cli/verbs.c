@@ -431,8 +431,9 @@ const struct verb verbs[] = {
 		""},
 	{"help", "[VERB | exit-codes | environment]", 0, 1, .run = verb_help,
 		.summary = "Help on flotactl, on a verb or on what it ends with", .help = ""},
-	{"man", "", 0, 0, .run = verb_man, .summary = "Write the manual page, in man(7)'s language",
-		.help = ""},
+	{"man", "[PAGE]", 0, 1, .run = verb_man,
+		.summary = "Write a manual page, in man(7)'s language",
+		.help = "PAGE is flotactl, flota.unit or flota.config."},
 };
 const size_t n_verbs = FL_COUNT(verbs);
 

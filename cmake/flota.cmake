@@ -48,19 +48,31 @@ function(flota_library name)
 	target_link_libraries(${name} PUBLIC ${ARG_DEPS})
 endfunction()
 
-# flota_program(NAME SECTION n SOURCES… DEPS…): an executable in the build folder's bin/, and its
-# manual page of section n, which is what `NAME man` says.
+# flota_page(PROGRAM NAME.SECTION): a manual page, which is what `PROGRAM man NAME` says, in the
+# build folder's man/.
+function(flota_page program page)
+	string(REGEX REPLACE "\\.([0-9])$" "" name ${page})
+	set(section ${CMAKE_MATCH_1})
+	set(file ${CMAKE_BINARY_DIR}/man/${page})
+	file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/man)
+	add_custom_command(OUTPUT ${file} COMMAND ${program} man ${name} > ${file}
+		DEPENDS ${program} VERBATIM)
+	add_custom_target(${page} ALL DEPENDS ${file})
+	install(FILES ${file} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endfunction()
+
+# flota_program(NAME PAGES NAME.SECTION… SOURCES… DEPS…): an executable in the build folder's bin/,
+# and its manual pages.
 function(flota_program name)
-	cmake_parse_arguments(ARG "" "SECTION" "SOURCES;DEPS" ${ARGN})
+	cmake_parse_arguments(ARG "" "" "PAGES;SOURCES;DEPS" ${ARGN})
 	add_executable(${name} ${ARG_SOURCES})
 	target_compile_options(${name} PRIVATE ${FLOTA_WARNINGS})
 	target_link_libraries(${name} PRIVATE ${ARG_DEPS})
 	set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
-	set(page ${CMAKE_CURRENT_BINARY_DIR}/${name}.${ARG_SECTION})
-	add_custom_command(OUTPUT ${page} COMMAND ${name} man > ${page} DEPENDS ${name} VERBATIM)
-	add_custom_target(${name}_man ALL DEPENDS ${page})
 	install(TARGETS ${name})
-	install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${ARG_SECTION})
+	foreach(page ${ARG_PAGES})
+		flota_page(${name} ${page})
+	endforeach()
 endfunction()
 
 # flota_test(NAME SOURCES… DEPS… LABELS…): a cmocka binary, run by ctest. The time limit is a

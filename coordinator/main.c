@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/man.h"
 #include "base/memory.h"
 #include "coordinator/commands.h"
 #include "coordinator/config.h"
@@ -20,7 +21,8 @@ static const struct command commands[] = {
 		command_issue, command_issue_help},
 	{"check-config", "", "Read the configuration, say what is wrong with it.", check_config,
 		NULL},
-	{"man", "", "Print the manual page, for man(1).", man, NULL},
+	{"man", "[PAGE]", "Print a manual page: flota-coordinator or flota-coordinator.conf.", man,
+		NULL},
 };
 
 /* That we are here says that it could be read. */
@@ -51,23 +53,47 @@ static void print_help(void)
 	}
 }
 
+static void print_man(void)
+{
+	fl_man_begin("flota-coordinator", 8, "decides which machine of a fleet runs what", stdout);
+	fl_man_section("SYNOPSIS", stdout);
+	fl_man_text("flota-coordinator [OPTION...] [VERB ...]", stdout);
+	fl_man_section("DESCRIPTION", stdout);
+	fl_man_text("Keeps a fleet's desired state and decides which machine runs what. The agents "
+		    "of its machines and flotactl(1) connect with it; it connects with nobody.",
+		stdout);
+	fl_man_section("VERBS", stdout);
+	for (size_t i = 0; i < FL_COUNT(commands); i++) {
+		char term[256];
+
+		(void)snprintf(
+			term, sizeof(term), "%s %s", commands[i].name, commands[i].arguments);
+		fl_man_item(term, commands[i].doc, stdout);
+	}
+	fl_man_section("OPTIONS", stdout);
+	fl_man_text("They stand before the verb.", stdout);
+	fl_options_man(&config_program.table, false, stdout);
+	fl_man_section("SIGNALS", stdout);
+	fl_man_text("SIGTERM and SIGINT end it, after what is under way is on disk. Running units "
+		    "are not touched.",
+		stdout);
+	fl_man_section("FILES", stdout);
+	fl_man_item(CONFIG_FILE, "flota-coordinator.conf(5).", stdout);
+	fl_man_see_also("flota-coordinator.conf(5) flota-agent(8) flotactl(1)", stdout);
+}
+
 static enum fl_code man(const struct config *config, int argc, char **argv, struct fl_error *err)
 {
+	bool is_file;
+
 	(void)config;
-	if (argc > 1)
-		return FL_FAIL(err, FL_E_USAGE, "%s takes no \"%s\"", argv[0], argv[1]);
-	printf(".TH FLOTA\\-COORDINATOR 8 \"\" \"flota " FLOTA_VERSION "\"\n"
-	       ".SH NAME\nflota\\-coordinator \\- decides which machine of a fleet runs what\n"
-	       ".SH SYNOPSIS\n.B flota\\-coordinator\n[OPTION...] [VERB ...]\n.SH VERBS\n");
-	for (size_t i = 0; i < FL_COUNT(commands); i++)
-		printf(".TP\n.BI \"%s \" \"%s\"\n%s\n", commands[i].name, commands[i].arguments,
-			commands[i].doc);
-	puts(".SH OPTIONS");
-	fl_options_man(&config_program.table, false, stdout);
-	puts(".SH CONFIGURATION\nKeys of the section [Coordinator] in " CONFIG_FILE ":");
-	fl_options_man(&config_program.table, true, stdout);
-	puts(".SH SIGNALS\nSIGTERM and SIGINT end it, after what is under way is on disk. "
-	     "Running units are not touched.");
+	if (argc > 2)
+		return FL_FAIL(err, FL_E_USAGE, "%s takes no \"%s\"", argv[0], argv[2]);
+	FL_TRY(fl_program_man_page(&config_program, argc > 1 ? argv[1] : NULL, &is_file, err));
+	if (is_file)
+		fl_program_man_file(&config_program, stdout);
+	else
+		print_man();
 	return FL_OK;
 }
 
