@@ -64,7 +64,11 @@ void fleet_forget(struct fleet *fleet)
 static void begin(struct fleet *fleet)
 {
 	struct core_config config = {
-		.lease_ms = FLEET_LEASE_MS, .store_id = "store", .fleet = "test"};
+		.lease_ms = FLEET_LEASE_MS,
+		.memory_overcommit_permille = fleet->memory_overcommit_permille,
+		.cpu_overcommit_permille = fleet->cpu_overcommit_permille,
+		.store_id = "store",
+		.fleet = "test"};
 	struct fl_error err;
 
 	assert_int_equal(core_new(&fleet->core, &config, NULL), FL_OK);
@@ -211,6 +215,19 @@ void fleet_beat(struct fleet *fleet, const char *machine)
 
 	report.machine_id = (char *)machine;
 	report.session = fleet->session;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT, .report = {.report = &report}});
+}
+
+void fleet_capacity(struct fleet *fleet, const char *machine, uint32_t cpus, uint64_t memory_bytes)
+{
+	Pb__ReportRequest report = PB__REPORT_REQUEST__INIT;
+	Pb__Capacity capacity = PB__CAPACITY__INIT;
+
+	capacity.cpus = cpus;
+	capacity.memory_bytes = memory_bytes;
+	report.machine_id = (char *)machine;
+	report.session = fleet->session;
+	report.capacity = &capacity;
 	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT, .report = {.report = &report}});
 }
 

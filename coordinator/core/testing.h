@@ -20,6 +20,7 @@ struct fleet {
 	struct fl_map *store; /* key → struct core_write */
 	uint64_t now_ms;
 	uint64_t session;
+	uint32_t memory_overcommit_permille, cpu_overcommit_permille; /* from the next restart on */
 	Pb__ChangeResult *result; /* of the last change */
 	struct fl_strv machines, units; /* woken since fleet_forget() */
 	struct fl_buf notes; /* "event text\n" since fleet_forget() */
@@ -46,6 +47,8 @@ void fleet_join(struct fleet *fleet, const char *machine, const char *metadata);
 /* An agent asks again, with everything on its disk up to @revision. */
 void fleet_ack(struct fleet *fleet, const char *machine, uint64_t revision);
 void fleet_beat(struct fleet *fleet, const char *machine);
+/* A machine says what it has. */
+void fleet_capacity(struct fleet *fleet, const char *machine, uint32_t cpus, uint64_t memory_bytes);
 /* Time passes; those named (separated by blanks) send their heartbeats, ticks come when due. */
 void fleet_pass(struct fleet *fleet, uint64_t ms, const char *beating);
 
@@ -92,6 +95,12 @@ const char *fleet_refusal(struct fleet *fleet, const char *name, const char *mac
 
 /* Asserts all that must hold after every step (testing_check.c). */
 void fleet_check(const struct core *core);
+/* A part of it: the indexes of placements (testing_places.c). */
+void fleet_check_places(const struct core *core);
+struct machine;
+struct unit;
+/* Whether @unit, which is not there, has room on the machine; nothing is overcommitted. */
+bool fleet_has_room(const struct machine *machine, const struct unit *unit);
 /* Asserts that @units (name → Pb__Assignment) is what the core wants on the machine. */
 void fleet_check_assignment(
 	const struct core *core, const char *machine_id, const struct fl_map *units);

@@ -53,6 +53,8 @@ static bool may_be_on(const struct core *core, const struct unit *unit,
 
 	if (rules->machine_id != NULL && strcmp(rules->machine_id, machine->id) != 0)
 		return false;
+	if (coming && !fleet_has_room(machine, unit))
+		return false;
 	if (!metadata_met(rules, machine))
 		return false;
 	for (size_t i = 0; i < rules->machine_of.n; i++) {
@@ -293,6 +295,7 @@ void fleet_check(const struct core *core)
 	RB_FOREACH (pool, pool_tree, (struct pool_tree *)&core->pools)
 		check_pool(pool, core);
 	check_leases(core);
+	fleet_check_places(core);
 	check_moves(core);
 }
 
