@@ -70,13 +70,13 @@ static void machine_metadata_text(struct model *model, char *text, size_t size)
 	snprintf(text, size, "role=%u disk=%u", pick(model, 3), pick(model, 2));
 }
 
-static void random_file(struct model *model, char *text, size_t size)
+static void random_file(struct model *model, const char *name, char *text, size_t size)
 {
 	const char *ids[N_MACHINES];
 
 	for (unsigned i = 0; i < N_MACHINES; i++)
 		ids[i] = model->ids[i];
-	fleet_random_file(&model->random, ids, N_MACHINES, N_UNITS, text, size);
+	fleet_random_file(&model->random, name, ids, N_MACHINES, N_UNITS, text, size);
 }
 
 static void random_change(struct model *model)
@@ -87,7 +87,7 @@ static void random_change(struct model *model)
 	bool done;
 
 	fleet_unit_name(name, pick(model, N_UNITS));
-	random_file(model, content, sizeof(content));
+	random_file(model, name, content, sizeof(content));
 	if (what < 55)
 		done = fleet_change(fleet, PB__CHANGE__VERB__SET, name, content,
 			PB__DESIRED_STATE__LOADED + pick(model, 2), pick(model, 2) == 0);
@@ -112,6 +112,8 @@ static void random_join(struct model *model)
 
 	machine_metadata_text(model, metadata, sizeof(metadata));
 	fleet_join(&model->fleet, model->ids[i], metadata);
+	if (pick(model, 4) > 0)
+		fleet_capacity(&model->fleet, model->ids[i], FLEET_CPUS, FLEET_MEMORY_BYTES);
 	/* This was the beginning of an agent that has nothing on its disk. */
 	agent_close(&model->agents[i]);
 	agent_open(&model->agents[i], model->ids[i]);

@@ -308,13 +308,36 @@ void fleet_unit_name(char name[32], unsigned i)
 	snprintf(name, 32, i % 5 == 0 ? "p@%03u.service" : "u%03u.service", i);
 }
 
-void fleet_random_file(uint64_t *random, const char *const *ids, uint32_t n_ids, uint32_t n_units,
-	char *text, size_t size)
+/* Of [X-Flota], about where. */
+static void random_wishes(uint64_t *random, const char *name, char *text, size_t size)
+{
+	size_t len = 0;
+
+#define ADD(...) len += (size_t)snprintf(text + len, size - len, __VA_ARGS__)
+	if (fleet_pick(random, 3) == 0)
+		ADD("Memory=%uM\n", fleet_pick(random, 1500));
+	if (fleet_pick(random, 8) == 0)
+		ADD("CPUs=%u.%u\n", fleet_pick(random, 2), fleet_pick(random, 10));
+	if (fleet_pick(random, 4) == 0)
+		ADD("Priority=%d\n", (int)fleet_pick(random, 5) - 2);
+	if (strchr(name, '@') != NULL && fleet_pick(random, 2) == 0)
+		ADD("Spread=%s\n", fleet_pick(random, 2) == 0 ? "machine" : "role");
+	if (fleet_pick(random, 8) == 0)
+		ADD("PreferMetadata=disk=%u role=%u\n", fleet_pick(random, 2),
+			fleet_pick(random, 3));
+	if (fleet_pick(random, 8) == 0)
+		ADD("PreferConflicts=u%u*\n", fleet_pick(random, 20));
+#undef ADD
+}
+
+void fleet_random_file(uint64_t *random, const char *name, const char *const *ids, uint32_t n_ids,
+	uint32_t n_units, char *text, size_t size)
 {
 	size_t len = (size_t)snprintf(
 		text, size, "[Service]\nExecStart=/bin/r%u\n[X-Fleet]\n", fleet_pick(random, 3));
 	uint32_t kinds = fleet_pick(random, 256);
-	char name[32];
+	bool global = fleet_pick(random, 30) == 0;
+	char other[32];
 
 #define ADD(...) len += (size_t)snprintf(text + len, size - len, __VA_ARGS__)
 	if (kinds % 3 == 0)
@@ -325,21 +348,24 @@ void fleet_random_file(uint64_t *random, const char *const *ids, uint32_t n_ids,
 	if (kinds % 16 == 1)
 		ADD("MachineID=%s\n", ids[fleet_pick(random, n_ids)]);
 	if (kinds % 4 == 2) {
-		fleet_unit_name(name, fleet_pick(random, n_units));
-		ADD("Conflicts=%s u%u*\n", name, fleet_pick(random, 20));
+		fleet_unit_name(other, fleet_pick(random, n_units));
+		ADD("Conflicts=%s u%u*\n", other, fleet_pick(random, 20));
 	}
 	if (kinds % 8 == 3) {
-		fleet_unit_name(name, fleet_pick(random, n_units));
-		ADD("MachineOf=%s\n", name);
+		fleet_unit_name(other, fleet_pick(random, n_units));
+		ADD("MachineOf=%s\n", other);
 	}
 	if (kinds % 8 == 5)
 		ADD("Replaces=?%02u*\n", fleet_pick(random, 20));
 	if (kinds % 16 == 7)
 		ADD("Conflicts=*%u.service\n", fleet_pick(random, 10));
-	if (fleet_pick(random, 30) == 0)
+	if (global)
 		ADD("Global=true\n");
+	ADD("[X-Flota]\n");
 	if (fleet_pick(random, 8) == 0)
-		ADD("[X-Flota]\nOnMachineLoss=wait\n");
+		ADD("OnMachineLoss=wait\n");
+	if (!global && kinds % 16 != 1)
+		random_wishes(random, name, text + len, size - len);
 #undef ADD
 }
 

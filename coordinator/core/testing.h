@@ -54,10 +54,13 @@ void fleet_pass(struct fleet *fleet, uint64_t ms, const char *beating);
 
 /* A number below @below, from a state that is not 0. */
 uint32_t fleet_pick(uint64_t *random, uint32_t below);
-/* A unit file with few or many rules, such that most of them find a place: about metadata "role"
- * (0 to 2) and "disk" (0 or 1), the machines @ids, and units of fleet_unit_name(). */
-void fleet_random_file(uint64_t *random, const char *const *ids, uint32_t n_ids, uint32_t n_units,
-	char *text, size_t size);
+/* A file of the unit @name with few or many rules, such that most of them find a place: about
+ * metadata "role" (0 to 2) and "disk" (0 or 1), the machines @ids, units of fleet_unit_name(), and
+ * shares of FLEET_CPUS and FLEET_MEMORY_BYTES. */
+#define FLEET_CPUS         4U
+#define FLEET_MEMORY_BYTES (UINT64_C(4) << 30)
+void fleet_random_file(uint64_t *random, const char *name, const char *const *ids, uint32_t n_ids,
+	uint32_t n_units, char *text, size_t size);
 void fleet_unit_name(char name[32], unsigned i);
 
 /* A unit file that runs, with lines of [X-Fleet] (nullable) behind it. Static memory. */

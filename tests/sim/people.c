@@ -41,7 +41,7 @@ static void random_change(
 	change->name = name;
 	for (unsigned i = 0; i < sim->n_hosts; i++)
 		ids[i] = sim->hosts[i].id;
-	fleet_random_file(&world->random, ids, sim->n_hosts, sim->n_units, content, size);
+	fleet_random_file(&world->random, name, ids, sim->n_hosts, sim->n_units, content, size);
 	if (what < 45 || what >= 95) {
 		change->content.data = (uint8_t *)content;
 		change->content.len = strlen(content);
