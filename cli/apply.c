@@ -208,8 +208,8 @@ static enum fl_code make_plan(
 		return FL_FAIL_NO_MEMORY(err);
 	for (size_t i = 0; i < plan->n_files; i++)
 		names[i] = plan->files[i].name;
-	/* No names are all: an empty folder wants none of them, unless to see what goes. */
-	if (plan->n_files == 0 && !options->prune)
+	/* No names would be all of them. */
+	if (plan->n_files == 0)
 		return FL_OK;
 	FL_TRY(connection_units(plan->connection, names, options->prune ? 0 : plan->n_files, true,
 		&plan->stored, err));
@@ -352,6 +352,12 @@ static enum fl_code apply(struct command *command, struct fl_error *err)
 		return FL_FAIL(err, FL_E_USAGE,
 			"--output=json is for programs, which nobody asks: add --yes, or --dry-run");
 	FL_TRY(collect(&plan, command, err));
+	/* A path that is wrong, or not mounted now, must not be the end of a fleet. */
+	if (options->prune && plan.n_files == 0)
+		return FL_FAIL(err, FL_E_INVALID,
+			"there is no unit file in %s, and --prune would destroy every unit of the "
+			"fleet; \"flotactl destroy\" does, by their names",
+			command->args[0]);
 	FL_TRY(read_files(&plan, options->lenient, err));
 	FL_TRY(connection_open(options, &plan.connection, err));
 	FL_TRY(make_plan(&plan, options, err));

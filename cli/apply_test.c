@@ -127,6 +127,17 @@ static void test_bad_files_stop_all(void **state)
 		"apply --dry-run nowhere", 1, "flotactl: nowhere: No such file or directory\n");
 }
 
+static void test_nothing_prunes_nothing(void **state)
+{
+	(void)state;
+	program_expect_part("apply --yes --no-start d", 0, "2 new");
+	program_expect("apply --yes --prune .", 1,
+		"flotactl: there is no unit file in ., and --prune would destroy every unit of the "
+		"fleet; \"flotactl destroy\" does, by their names\n");
+	program_expect("apply --yes .", 0, "0 new, 0 changed, 0 gone\n");
+	program_expect(STORED, 0, "a.service\tinactive\nt@.service\tinactive\n");
+}
+
 /* Nothing to do, something to do, and trouble of whatever kind: 0, 2, 1. */
 static void test_dry_run_in_trouble(void **state)
 {
@@ -244,6 +255,7 @@ int main(void)
 		IN_FLEET(test_apply),
 		IN_FLEET(test_prune),
 		IN_FLEET(test_bad_files_stop_all),
+		IN_FLEET(test_nothing_prunes_nothing),
 		IN_FLEET(test_dry_run_in_trouble),
 		IN_FLEET(test_json),
 		IN_FLEET(test_edit),
