@@ -1,11 +1,17 @@
 // Peers that do not get through the handshake: those that say nothing are closed after nng's 10 s
-// (patch 04-tls-cancel), and none keeps the listener from the others (patch 02-tls-bad-peer).
+// (patch 04-tls-cancel), and none keeps the listener from the others (patches 02-tls-bad-peer and
+// 12-ipc-bad-peer).
 #include "engine.h"
 #include "support.h"
 
 #include <nng/protocol/reqrep0/rep.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -65,10 +71,56 @@ static void refused_peer_does_not_stop_the_listener(void **state)
 	nng_close(rep);
 }
 
+static int connect_unix(const char *path)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	strncpy(to.sun_path, path, sizeof(to.sun_path) - 1);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+static void unix_peer_that_is_gone_does_not_stop_the_listener(void **state)
+{
+	char dir[] = "/tmp/nng-handshake-XXXXXX", url[64];
+	struct hold holds[TASK_THREADS];
+	struct pipes pipes;
+	nng_socket rep;
+	int good;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(url, sizeof(url), "ipc://%s/socket", dir);
+	assert_int_equal(nng_rep0_open(&rep), 0);
+	pipes_watch(&pipes, rep);
+	assert_int_equal(nng_listen(rep, url, NULL, 0), 0);
+
+	// It is gone before it can be sent anything.
+	for (size_t i = 0; i < TASK_THREADS; i++) {
+		hold_init(&holds[i]);
+		hold_queue(&holds[i]);
+		assert_true(hold_wait(&holds[i]));
+	}
+	close(connect_unix(url + 6));
+	for (size_t i = 0; i < TASK_THREADS; i++) {
+		hold_release(&holds[i]);
+		hold_fini(&holds[i]);
+	}
+	good = connect_unix(url + 6);
+	assert_true(peer_sp_header(good, SP_REQ));
+	assert_true(pipes_wait_added(&pipes, 1));
+	close(good);
+	nng_close(rep);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refused_peer_does_not_stop_the_listener),
+		cmocka_unit_test(unix_peer_that_is_gone_does_not_stop_the_listener),
 		cmocka_unit_test(idle_peer_is_closed),
 	};
 
