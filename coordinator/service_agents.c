@@ -278,6 +278,7 @@ void service_report(struct exchange *exchange)
 	if (agent != NULL)
 		agent->last_heard_ms = fl_clock_boot_ms();
 	body.lease_ms = core_lease_ms(exchange->coordinator->core);
+	body.exclusive_ms = answer.exclusive_ms;
 	body.want_all = answer.want_all;
 	reply.body_case = PB__ENVELOPE__BODY_REPORT_REPLY;
 	reply.report_reply = &body;

@@ -87,6 +87,8 @@ static enum fl_code fill_assignment(
 	assignment->revision = placement->revision;
 	assignment->start_generation = unit->start_generation;
 	assignment->restart_generation = unit->restart_generation;
+	assignment->exclusive = unit->body.rules.exclusive;
+	assignment->stop_ms = unit->body.rules.stop_ms;
 	*ret_assignment = assignment;
 	return FL_OK;
 }

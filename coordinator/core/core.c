@@ -93,6 +93,7 @@ static enum fl_code load_meta(struct core *core, const Pb__MetaRecord *record, s
 	free(core->fleet);
 	core->store_id = store_id;
 	core->fleet = fleet;
+	core->stored_lease_ms = record->lease_ms;
 	seen_revision(core, record->revision);
 	return FL_OK;
 }
@@ -153,9 +154,26 @@ static enum fl_code load_unit(struct core *core, const Pb__UnitRecord *record, s
 	unit->start_generation = record->start_generation;
 	unit->restart_generation = record->restart_generation;
 	unit->epoch = record->epoch;
+	unit->stop_ms = record->stop_ms;
 	seen_revision(core, record->change_revision);
 	seen_revision(core, record->epoch);
 	return FL_OK;
+}
+
+/* A unit that was destroyed, and that a machine may still run. */
+static enum fl_code load_destroyed(
+	struct core *core, const Pb__UnitRecord *record, struct fl_error *err)
+{
+	struct unit *unit;
+
+	FL_TRY(unit_name_check(record->name, err));
+	FL_TRY(unit_add(core, record->name, record->tenant, &unit, err));
+	unit->gone = true;
+	core->n_units--;
+	unit->stop_ms = record->stop_ms;
+	unit->stored_held_id = fl_strdup(record->held_machine_id);
+	unit->stored_held_epoch = record->held_epoch;
+	return unit->stored_held_id != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
 }
 
 static enum fl_code load_record(struct core *core, const ProtobufCMessageDescriptor *type,
@@ -169,6 +187,8 @@ static enum fl_code load_record(struct core *core, const ProtobufCMessageDescrip
 			code = load_meta(core, (const Pb__MetaRecord *)message, err);
 		else if (type == &pb__machine_record__descriptor)
 			code = load_machine(core, (const Pb__MachineRecord *)message, err);
+		else if (((const Pb__UnitRecord *)message)->destroyed)
+			code = load_destroyed(core, (const Pb__UnitRecord *)message, err);
 		else
 			code = load_unit(core, (const Pb__UnitRecord *)message, err);
 	}
@@ -195,8 +215,9 @@ enum fl_code core_load(
 /* What is stored of a unit becomes its placement, or makes it wait for a machine. */
 static enum fl_code place_stored(struct core *core, struct unit *unit, struct fl_error *err)
 {
-	struct machine *machine = machine_find(core, unit->stored_machine_id);
 	struct machine *held = machine_find(core, unit->stored_held_id);
+	struct machine *machine =
+		unit->gone ? NULL : machine_find(core, unit->stored_machine_id);
 
 	free(FL_TAKE(unit->stored_machine_id));
 	free(FL_TAKE(unit->stored_held_id));
@@ -204,6 +225,10 @@ static enum fl_code place_stored(struct core *core, struct unit *unit, struct fl
 	if (held != NULL && held != machine &&
 		!held_restore(core, unit, held, unit->stored_held_epoch))
 		return FL_FAIL_NO_MEMORY(err);
+	if (unit->gone && unit->held == NULL) {
+		mark_unit_write(core, unit);
+		fl_list_append(&core->reap, &unit->reap);
+	}
 	if (!unit_is_active(unit))
 		return FL_OK;
 	if (machine == NULL || unit->body.rules.global)
@@ -231,6 +256,7 @@ enum fl_code core_loaded(
 	RB_FOREACH (unit, unit_tree, &core->units)
 		FL_TRY(place_stored(core, unit, err));
 	leases_begin(core);
+	core->old_leases_end_ms = now_ms + core->stored_lease_ms;
 	settle(core);
 	core->loaded = true;
 	return FL_OK;
@@ -274,6 +300,7 @@ enum fl_code core_step(struct core *core, const struct core_event *event, uint64
 	/* Whoever has just been heard of is not lost: leases are looked at afterwards. */
 	leases_check(core);
 	held_check(core);
+	exclusive_check(core);
 	settle_retry(core);
 	settle(core);
 	while ((link = fl_list_pop(&core->overflows)) != NULL)
@@ -289,6 +316,8 @@ uint64_t core_next_deadline(const struct core *core)
 
 	if (held_next_deadline(core) < deadline)
 		deadline = held_next_deadline(core);
+	if (exclusive_next_deadline(core) < deadline)
+		deadline = exclusive_next_deadline(core);
 	if (moves_next_deadline(core) < deadline)
 		deadline = moves_next_deadline(core);
 	if (drains_next_deadline(core) < deadline)

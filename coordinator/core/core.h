@@ -128,6 +128,7 @@ struct core_event {
 struct core_answer {
 	Pb__ChangeResult *result; /* CHANGE: the caller's, core_message_free(&result->base) */
 	bool want_all; /* REPORT: ReportReply.want_all */
+	uint32_t exclusive_ms; /* REPORT: ReportReply.exclusive_ms */
 };
 
 /* Frees what a function of this header gave out; NULL is nothing. */

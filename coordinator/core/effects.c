@@ -126,8 +126,11 @@ static enum fl_code pack_unit(
 	bool placed = unit->placed != NULL;
 
 	snprintf(write->key, sizeof(write->key), "%s%s", CORE_KEY_UNIT, unit->name);
-	if (unit->gone)
+	/* Of one that is destroyed nothing stays but who may still run it. */
+	if (unit->gone && unit->held == NULL)
 		return FL_OK;
+	record.destroyed = unit->gone;
+	record.stop_ms = unit->stop_ms;
 	record.name = unit->name;
 	record.content.data = unit->body.content;
 	record.content.len = unit->body.content_len;
@@ -169,6 +172,7 @@ static enum fl_code pack_meta(
 	record.fleet = core->fleet;
 	record.revision = core->reserved;
 	record.format = 1;
+	record.lease_ms = core->lease_ms;
 	return wire_pack_record(&record.base, &write->data, &write->len, err);
 }
 

@@ -213,6 +213,30 @@ static void a_machine_without_a_fence_is_refused(void **state)
 	assert_where(fleet, "a.service", "m1");
 }
 
+/* ---- Others ------------------------------------------------------------------------------ */
+
+static void doubles_of_others_are_told_with_their_length(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "");
+	fleet_join(fleet, "m2", "");
+	fleet_join(fleet, "m3", "");
+	assert_true(start(fleet, ORDINARY));
+	fleet_pass(fleet, FLEET_LEASE_MS + 30000, "m2 m3");
+	assert_where(fleet, "a.service", "m2");
+	fleet_forget(fleet);
+	fleet_beat(fleet, "m1");
+	assert_null(strstr(fl_buf_str(&fleet->notes), "unit.doubled"));
+	fleet_pass(fleet, 500, "");
+	fleet_ack(fleet, "m1", core_revision(fleet->core));
+	assert_non_null(strstr(
+		fl_buf_str(&fleet->notes), "unit.doubled unit=a.service machine=m1 ms=30500\n"));
+	fleet_forget(fleet);
+	fleet_ack(fleet, "m1", core_revision(fleet->core));
+	assert_null(strstr(fl_buf_str(&fleet->notes), "unit.doubled"));
+}
+
 /* ---- Leases ------------------------------------------------------------------------------ */
 
 static uint32_t lease_of(struct fleet *fleet, const char *store_id, uint64_t acts_on)
@@ -280,6 +304,7 @@ int main(void)
 		TEST(the_longest_time_to_stop_counts),
 		TEST(one_that_was_not_exclusive_is_waited_for),
 		TEST(a_machine_without_a_fence_is_refused),
+		TEST(doubles_of_others_are_told_with_their_length),
 		TEST(no_lease_for_who_does_not_know_what_was_taken),
 		TEST(an_agent_is_told_what_is_exclusive),
 	};

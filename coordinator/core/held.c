@@ -30,12 +30,23 @@ void held_begin(struct core *core, struct placement *placement, uint64_t until_m
 	unit->held_until_ms = until_ms;
 	if (until_ms != UINT64_MAX)
 		fl_list_append(&core->held, &unit->held_link);
+	exclusive_held(core, unit);
 	mark_unit_write(core, unit);
+}
+
+void held_endless(struct core *core, struct unit *unit)
+{
+	if (unit->held == NULL)
+		return;
+	fl_list_remove(&unit->held_link);
+	unit->held_until_ms = UINT64_MAX;
+	exclusive_held(core, unit);
 }
 
 void held_forget(struct core *core, struct unit *unit)
 {
 	fl_list_remove(&unit->held_link);
+	exclusive_released(core, unit);
 	unit->held = NULL;
 	mark_unit_write(core, unit);
 }
@@ -77,7 +88,8 @@ bool held_restore(struct core *core, struct unit *unit, struct machine *machine,
 		return false;
 	placement = placement_find(machine, unit->name);
 	held_begin(core, placement,
-		unit->body.rules.exclusive ? UINT64_MAX : core->now_ms + HELD_LIMIT_MS);
+		unit->body.rules.exclusive || unit->gone ? UINT64_MAX
+							 : core->now_ms + HELD_LIMIT_MS);
 	return true;
 }
 

@@ -15,6 +15,7 @@
  *	place.c     placements: made, taken back; what speaks against one
  *	choose.c    the choice of a machine
  *	held.c      units that have left a machine which may still run them
+ *	exclusive.c leases for exclusive units, and when one may start elsewhere
  *	operate.c   machines that operators take out and put back
  *	moves.c     units on their way from one machine to another
  *	rebalance.c which ones should
@@ -142,6 +143,7 @@ struct machine_info {
 };
 
 RB_HEAD(placement_tree, placement);
+RB_HEAD(due_tree, unit); /* by due_ms, then name */
 
 #define MACHINE_STATES(X) \
 	X(MACHINE, UNKNOWN, FL_TO(MACHINE, UP) | FL_TO(MACHINE, LOST)) \
@@ -169,6 +171,7 @@ struct machine {
 	struct fl_fsm fsm; /* MACHINE_STATES */
 
 	uint64_t last_heard_ms;
+	uint64_t booted_ms; /* when it was first heard of with its boot ID; 0: before this core began */
 	bool heard; /* since this core began */
 	struct fl_list lease; /* of core->leases, by last_heard_ms; not while LOST */
 	struct fl_list suspect; /* of core->suspects: lost, and its units not yet moved */
@@ -187,6 +190,7 @@ struct machine {
 	uint32_t n_tombstones;
 	struct fl_list overflow; /* of core->overflows */
 	uint64_t deltas_from; /* changes after this revision are all there */
+	uint64_t taken_revision; /* when the last exclusive unit was taken from it */
 
 	uint64_t states_session; /* whose unit states are known here */
 	bool in_all; /* a report with `all` has begun and not ended */
@@ -269,6 +273,9 @@ struct unit {
 	struct placement *placed; /* of a unit that is not global */
 	struct placement *held; /* a tombstone whose machine has not let go of it: held.c */
 	uint64_t held_until_ms;
+	uint32_t stop_ms; /* of an exclusive unit where it is or was: see exclusive.c */
+	uint64_t due_ms; /* when its hold ends; 0: not in core->due */
+	RB_ENTRY(unit) due;
 	struct fl_list held_link; /* of core->held, unless held_until_ms is UINT64_MAX */
 	struct move move;
 	uint64_t try_ms; /* when a drain asks again who takes it */
@@ -314,7 +321,9 @@ struct placement {
 	struct fl_list conflictor, replacer;
 	uint64_t epoch;
 	uint64_t revision; /* of its last change: the agent's cursor */
+	uint64_t made_ms;
 	bool removed; /* a tombstone: the agent must let go of it */
+	bool left_lost; /* its machine was lost then, and may have run the unit all the time */
 	bool gone; /* and nothing of it is left there; of a parked one too */
 	bool is_old; /* from before this core began: its first state is no news */
 	uint32_t n_told; /* events of its state, in the minute from @told_ms */
@@ -373,6 +382,9 @@ struct core {
 	bool globals_changed; /* which global unit runs where, on every machine */
 	struct fl_list globals_of; /* or on these */
 	struct fl_list held; /* units that are held for a time, the first to end first */
+	struct due_tree due; /* exclusive units that are held by a lost machine */
+	uint32_t stored_lease_ms; /* with which leases were given before this core began */
+	uint64_t old_leases_end_ms;
 	struct fl_list moves; /* units whose move is under way, in order */
 	struct fl_list drains; /* machines that are DRAINING */
 	uint64_t wall_offset_ms; /* from now_ms to the wall clock */
@@ -503,6 +515,9 @@ bool held_restore(struct core *core, struct unit *unit, struct machine *machine,
 void held_check(struct core *core);
 uint64_t held_next_deadline(const struct core *core);
 
+/* A hold that ended by itself no longer does. */
+void held_endless(struct core *core, struct unit *unit);
+
 static inline bool placement_is_held(const struct placement *placement)
 {
 	return placement->unit->held == placement;
@@ -546,6 +561,36 @@ bool moves_settle(struct core *core);
 uint64_t moves_next_deadline(const struct core *core);
 enum fl_code core_do_move(
 	struct core *core, const struct core_move *move, struct fl_error *err) FL_MUST_CHECK;
+
+/* ---- exclusive.c ------------------------------------------------------------------------- */
+
+/* Behind the lease and the unit's time to stop: for clocks that go wrong by up to 1/10000, for the
+ * agent or its fence to be late, for the kill itself. */
+#define EXCLUSIVE_SAFETY_MS 2000U
+
+/* Whether its agent and fence keep exclusive units to their lease. */
+bool exclusive_possible(const struct machine *machine);
+/* What the answer to a report gives; 0: nothing, while the agent has to hear something first. */
+uint32_t exclusive_lease_ms(
+	const struct core *core, const struct machine *machine, const Pb__ReportRequest *report);
+
+/* The unit's hold has begun, or is about to end. */
+void exclusive_held(struct core *core, struct unit *unit);
+void exclusive_released(struct core *core, struct unit *unit);
+void exclusive_machine_lost(struct core *core, struct machine *machine);
+void exclusive_machine_back(struct core *core, struct machine *machine);
+/* Ends holds whose time is over. */
+void exclusive_check(struct core *core);
+uint64_t exclusive_next_deadline(const struct core *core);
+
+/* The unit comes to a machine; it has another file; its agent has carried out what it was told. */
+void exclusive_placed(struct core *core, struct unit *unit, bool was_held_there);
+void exclusive_file_changed(struct core *core, struct unit *unit, bool was_exclusive);
+void exclusive_carried_out(struct core *core, struct placement *placement);
+
+/* Behind what is said of a held unit: until when. */
+void exclusive_why(
+	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text);
 
 /* ---- change.c, report.c ------------------------------------------------------------------ */
 
@@ -658,6 +703,7 @@ enum refusal {
 	REFUSAL_STATE,
 	REFUSAL_CLOSED, /* cordoned or drained */
 	REFUSAL_HELD, /* it may still run on another machine */
+	REFUSAL_EXCLUSIVE, /* its agent cannot keep it to a lease */
 	REFUSAL_MACHINE_ID,
 	REFUSAL_METADATA,
 	REFUSAL_MACHINE_OF,
@@ -695,6 +741,8 @@ bool placement_make(struct core *core, struct unit *unit, struct machine *machin
 void placement_remove(struct core *core, struct placement *placement);
 /* The tombstone is to be told, or told again. */
 void placement_entomb(struct core *core, struct placement *placement);
+/* The agent lets go of what it may have run while the unit was elsewhere. */
+void placement_tell_doubled(struct core *core, struct placement *placement);
 /* The agent's disk has the removal; what is not held is freed. */
 void placement_bury(struct placement *placement);
 /* The agent is to be told of it (again): a new revision. */

@@ -64,8 +64,10 @@ void machine_heard(struct core *core, struct machine *machine)
 	fl_list_remove(&machine->suspect);
 	fl_fsm_move(&machine->fsm, MACHINE_UP, "heard of");
 	machine_pools_enter(machine);
-	if (was_lost)
+	if (was_lost) {
 		mark_units_changed(core, machine);
+		exclusive_machine_back(core, machine);
+	}
 	settle_recheck_machine(core, machine);
 	settle_help(core, machine, true);
 }
@@ -147,6 +149,7 @@ static void machine_lose(struct core *core, struct machine *machine)
 	fl_list_remove(&machine->lease);
 	core->n_leases--;
 	mark_units_changed(core, machine);
+	exclusive_machine_lost(core, machine);
 	/* One that was not seen since the start and that nothing would leave has been away for
 	 * long: its silence says nothing about the coordinator. */
 	if (machine->heard || has_units_to_move(machine))
@@ -228,10 +231,12 @@ uint64_t leases_next_deadline(const struct core *core)
 
 /* ---- A machine asks for its assignment --------------------------------------------------- */
 
-static void tell_changed(
-	struct core *core, const struct machine *machine, const Pb__MachineInfo *now)
+static void tell_changed(struct core *core, struct machine *machine, const Pb__MachineInfo *now)
 {
 	bool rebooted = strcmp(machine->info.message->boot_id, now->boot_id) != 0;
+
+	if (rebooted)
+		machine->booted_ms = core->now_ms;
 
 	event_addf(core, rebooted ? "machine.rebooted" : "machine.changed", NULL, machine,
 		"%s, %s, flota-agent %s", now->hostname, now->address, now->agent_version);

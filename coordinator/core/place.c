@@ -92,10 +92,11 @@ static void tombstone_take_away(struct placement *placement)
 bool placement_make(struct core *core, struct unit *unit, struct machine *machine, uint64_t epoch)
 {
 	struct placement *placement = placement_find(machine, unit->name);
+	bool was_held = placement != NULL && placement_is_held(placement);
 
 	if (placement != NULL) {
 		fl_assert(placement->removed);
-		if (placement_is_held(placement))
+		if (was_held)
 			held_forget(core, unit);
 		tombstone_take_away(placement);
 		placement->removed = false;
@@ -110,10 +111,13 @@ bool placement_make(struct core *core, struct unit *unit, struct machine *machin
 		RB_INSERT(placement_tree, &machine->placements, placement);
 	}
 	placement->epoch = epoch;
+	placement->made_ms = core->now_ms;
+	placement->left_lost = false;
 	placement->is_old = !core->loaded;
 	placement->n_told = 0;
 	if (!unit->body.rules.global)
 		unit->placed = placement;
+	exclusive_placed(core, unit, was_held);
 	placement_index(placement);
 	placement_touch(core, placement);
 	mark_unit_changed(core, unit);
@@ -133,8 +137,28 @@ void placement_entomb(struct core *core, struct placement *placement)
 		fl_list_append(&core->overflows, &machine->overflow);
 }
 
+void placement_tell_doubled(struct core *core, struct placement *placement)
+{
+	const struct placement *other = placement->unit->placed;
+	uint64_t since_ms;
+
+	if (!placement->left_lost)
+		return;
+	placement->left_lost = false;
+	if (other == NULL || placement_is_held(placement))
+		return;
+	/* If it booted anew it had it not before. */
+	since_ms = other->made_ms > placement->machine->booted_ms ? other->made_ms
+								  : placement->machine->booted_ms;
+	core_note(core, FL_NOTICE, "unit.doubled", "unit=%s machine=%s ms=%" PRIu64,
+		placement->unit->name, placement->machine->id, core->now_ms - since_ms);
+	event_addf(core, "unit.doubled", placement->unit, placement->machine,
+		"it ran there too, for at most %" PRIu64 " s", (core->now_ms - since_ms + 999) / 1000);
+}
+
 void placement_bury(struct placement *placement)
 {
+	placement_tell_doubled(placement->machine->core, placement);
 	tombstone_take_away(placement);
 	fl_list_remove(&placement->change);
 	if (!placement_is_held(placement))
@@ -148,6 +172,7 @@ void placement_remove(struct core *core, struct placement *placement)
 
 	placement_unindex(placement);
 	placement->removed = true;
+	placement->left_lost = machine->fsm.state == MACHINE_LOST;
 	state_forget(&placement->state);
 	placement_entomb(core, placement);
 	drain_look_soon(machine);
@@ -395,6 +420,11 @@ enum refusal place_check_stay(
 		return REFUSAL_MACHINE_OF;
 	if (!check_conflicts(unit, machine, why))
 		return REFUSAL_CONFLICT;
+	if (rules->exclusive && !exclusive_possible(machine)) {
+		say(why, "its agent cannot keep the unit to a lease (Exclusive=): "
+			 "flota-fence.service does not run there, or flota-agent is too old");
+		return REFUSAL_EXCLUSIVE;
+	}
 	return REFUSAL_NONE;
 }
 

@@ -95,8 +95,10 @@ static void take_removed(struct core *core, struct placement *placement, const P
 	uint64_t saved_revision)
 {
 	placement->state.all_round = placement->machine->all_round;
-	if (is_gone(placement, state))
-		held_gone(core, placement, saved_revision);
+	if (!is_gone(placement, state))
+		return;
+	placement_tell_doubled(core, placement);
+	held_gone(core, placement, saved_revision);
 }
 
 static void parked_is_gone(struct core *core, struct placement *placement)
@@ -141,6 +143,7 @@ static void take_placed(struct core *core, struct placement *placement, const Pb
 	changed |= state->desired != from->desired || state->main_pid != from->main_pid;
 	state->desired = from->desired;
 	state->main_pid = from->main_pid;
+	exclusive_carried_out(core, placement);
 	if (unit->change_received_us != 0 && state->done_revision >= unit->change_revision) {
 		state->reaction_us = received_us - unit->change_received_us;
 		unit->change_received_us = 0;
@@ -207,6 +210,7 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 		mark_machine_write(core, machine);
 		settle_help(core, machine, false);
 	}
+	ret_answer->exclusive_ms = exclusive_lease_ms(core, machine, report);
 	if (report->all && (!machine->in_all || machine->states_session != report->session)) {
 		machine->states_session = report->session;
 		machine->in_all = true;

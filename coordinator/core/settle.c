@@ -113,7 +113,10 @@ void settle_unplace(struct core *core, struct unit *unit, const char *why)
 			continue;
 		if (why != NULL)
 			displaced(core, unit, placement->machine, why);
-		placement_remove(core, placement);
+		if (unit->body.rules.exclusive)
+			held_begin(core, placement, UINT64_MAX);
+		else
+			placement_remove(core, placement);
 	}
 	mark_unit_write(core, unit);
 }
@@ -123,9 +126,10 @@ void settle_displace(struct core *core, struct unit *unit, const char *why)
 	struct placement *placement = unit->placed;
 
 	displaced(core, unit, placement->machine, why);
-	if (machine_is_up(placement->machine))
-		held_begin(core, placement,
-			unit->body.rules.exclusive ? UINT64_MAX : core->now_ms + HELD_LIMIT_MS);
+	if (unit->body.rules.exclusive)
+		held_begin(core, placement, UINT64_MAX);
+	else if (machine_is_up(placement->machine))
+		held_begin(core, placement, core->now_ms + HELD_LIMIT_MS);
 	else
 		placement_remove(core, placement);
 	mark_unit_write(core, unit);

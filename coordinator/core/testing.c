@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "coordinator/core/testing.h"
+#include "proto/wire.h"
 
 /* ---- The daemon's part ------------------------------------------------------------------- */
 
@@ -191,6 +192,8 @@ void fleet_join(struct fleet *fleet, const char *machine, const char *metadata)
 	}
 	info.n_metadata = words.n;
 	info.metadata = pointers;
+	info.n_capabilities = 1;
+	info.capabilities = (char *[]){(char *)CAPABILITY_EXCLUSIVE};
 	info.hostname = (char *)machine;
 	fleet_step(fleet, &(struct core_event){.kind = CORE_SYNC,
 				  .sync = {.machine_id = machine,

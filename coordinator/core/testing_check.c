@@ -57,6 +57,8 @@ static bool may_be_on(const struct core *core, const struct unit *unit,
 		return false;
 	if (!metadata_met(rules, machine))
 		return false;
+	if (rules->exclusive && !exclusive_possible(machine))
+		return false;
 	for (size_t i = 0; i < rules->machine_of.n; i++) {
 		const struct unit *leader = unit_find(core, rules->machine_of.items[i]);
 
@@ -115,8 +117,15 @@ static void check_held(const struct core *core, const struct unit *unit)
 {
 	assert_int_equal(fl_list_linked(&unit->held_link),
 		unit->held != NULL && unit->held_until_ms != UINT64_MAX);
+	assert_int_equal(unit->due_ms != 0,
+		unit->held != NULL && unit->held_until_ms == UINT64_MAX && unit->stop_ms != 0 &&
+			unit->held->machine->fsm.state == MACHINE_LOST);
+	assert_true(unit->due_ms == 0 || unit->due_ms > core->now_ms);
 	if (unit->held == NULL)
 		return;
+	/* One that never ends by itself is an exclusive unit's. */
+	assert_true(unit->held_until_ms != UINT64_MAX || unit->gone ||
+		    unit->body.rules.exclusive);
 	assert_true(unit->held->removed && unit->held->unit == unit && unit->placed == NULL);
 	assert_true(unit->held_until_ms > core->now_ms);
 }
@@ -352,8 +361,14 @@ void fleet_snapshot(const struct core *core, struct fl_buf *text)
 	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
 		snapshot_machine(machine, text);
 	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
-		if (unit->gone)
+		if (unit->gone && unit->held == NULL)
 			continue;
+		if (unit->gone) {
+			fl_buf_printf(text, "%s destroyed, stop=%u, held by %s/%" PRIu64 "\n",
+				unit->name, unit->stop_ms, unit->held->machine->id,
+				unit->held->epoch);
+			continue;
+		}
 		fl_buf_printf(text, "%s %d %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 ":",
 			unit->name, (int)unit->desired, unit->body.hash, unit->epoch,
 			unit->change_revision, unit->start_generation, unit->restart_generation);
@@ -366,6 +381,8 @@ void fleet_snapshot(const struct core *core, struct fl_buf *text)
 		if (unit->held != NULL)
 			fl_buf_printf(text, " held by %s/%" PRIu64, unit->held->machine->id,
 				unit->held->epoch);
+		if (unit->placed != NULL || unit->held != NULL)
+			fl_buf_printf(text, " stop=%u", unit->stop_ms);
 		fl_buf_text(text, "\n");
 	}
 	assert_true(fl_buf_ok(text));

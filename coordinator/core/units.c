@@ -234,6 +234,9 @@ void unit_body_fini(struct core *core, struct unit_body *body)
 void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body)
 {
 	struct placement *placement;
+	bool was_exclusive = unit->body.content != NULL
+				     ? unit->body.rules.exclusive
+				     : unit->held != NULL && unit->held_until_ms == UINT64_MAX;
 
 	FL_LIST_FOREACH (placement, &unit->placements, of_unit)
 		placement_unindex(placement);
@@ -248,6 +251,8 @@ void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body)
 	}
 	FL_LIST_FOREACH (placement, &unit->placements, of_unit)
 		placement_index(placement);
+	if (core->loaded && unit->body.content != NULL)
+		exclusive_file_changed(core, unit, was_exclusive);
 }
 
 /* ---- Coming and going -------------------------------------------------------------------- */

@@ -47,6 +47,7 @@ void why_nowhere(
 	if (unit->held != NULL) {
 		fl_buf_printf(text, "it has left machine %.8s, which has not let go of it yet",
 			unit->held->machine->id);
+		exclusive_why(core, unit, now_ms, text);
 		return;
 	}
 	if (machine == NULL) {
