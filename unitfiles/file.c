@@ -517,36 +517,57 @@ static void append_folded(struct fl_buf *buf, const struct unit_file *file, cons
 		buf->len--;
 }
 
-enum fl_code unit_file_hash(
-	const struct unit_file *file, char ret_hex[UNIT_FILE_HASH_SIZE], struct fl_error *err)
+/* What the hash leaves out. */
+struct omission {
+	const char *section;
+	const char *const *keys;
+	size_t n;
+};
+
+static bool omits(const struct omission *omission, const struct unit_entry *entry)
+{
+	for (size_t i = 0; i < omission->n; i++)
+		if (strcmp(entry->section, omission->section) == 0 &&
+			strcmp(entry->key, omission->keys[i]) == 0)
+			return true;
+	return false;
+}
+
+static void append_section(struct fl_buf *buf, const struct unit_file *file,
+	const struct section *section, const struct omission *omission)
+{
+	bool any = false;
+
+	for (size_t i = section->first; i != NONE; i = file->items[i].next) {
+		const struct item *item = &file->items[i];
+
+		if (omits(omission, &item->entry))
+			continue;
+		if (!any)
+			fl_buf_printf(buf, "%s[%s]\n", buf->len > 0 ? "\n" : "", section->name);
+		any = true;
+		fl_buf_text(buf, item->entry.key);
+		fl_buf_byte(buf, '=');
+		if (item->raw_end > 0)
+			append_folded(buf, file, item);
+		else
+			fl_buf_text(buf, item->entry.value);
+		fl_buf_byte(buf, '\n');
+	}
+}
+
+enum fl_code unit_file_hash_without(const struct unit_file *file, const char *section,
+	const char *const *keys, size_t n_keys, char ret_hex[UNIT_FILE_HASH_SIZE],
+	struct fl_error *err)
 {
 	static const char digits[] = "0123456789abcdef";
+	const struct omission omission = {.section = section, .keys = keys, .n = n_keys};
 	FL_CLEANUP_BUF struct fl_buf buf = FL_BUF_INIT;
 	unsigned char hash[EVP_MAX_MD_SIZE];
 	unsigned n;
 
-	for (size_t i = 0; i < file->n_sections; i++) {
-		const struct section *section = &file->sections[i];
-
-		if (section->first == NONE)
-			continue;
-		if (buf.len > 0)
-			fl_buf_byte(&buf, '\n');
-		fl_buf_byte(&buf, '[');
-		fl_buf_text(&buf, section->name);
-		fl_buf_text(&buf, "]\n");
-		for (size_t j = section->first; j != NONE; j = file->items[j].next) {
-			const struct item *item = &file->items[j];
-
-			fl_buf_text(&buf, item->entry.key);
-			fl_buf_byte(&buf, '=');
-			if (item->raw_end > 0)
-				append_folded(&buf, file, item);
-			else
-				fl_buf_text(&buf, item->entry.value);
-			fl_buf_byte(&buf, '\n');
-		}
-	}
+	for (size_t i = 0; i < file->n_sections; i++)
+		append_section(&buf, file, &file->sections[i], &omission);
 	if (!fl_buf_ok(&buf))
 		return FL_FAIL_NO_MEMORY(err);
 	if (EVP_Digest(fl_buf_str(&buf), buf.len, hash, &n, EVP_sha1(), NULL) != 1 ||
@@ -558,4 +579,10 @@ enum fl_code unit_file_hash(
 	}
 	ret_hex[2 * HASH_BYTES] = '\0';
 	return FL_OK;
+}
+
+enum fl_code unit_file_hash(
+	const struct unit_file *file, char ret_hex[UNIT_FILE_HASH_SIZE], struct fl_error *err)
+{
+	return unit_file_hash_without(file, NULL, NULL, 0, ret_hex, err);
 }

@@ -84,3 +84,7 @@ const char *unit_file_section(const struct unit_file *file, size_t i, unsigned *
  */
 enum fl_code unit_file_hash(const struct unit_file *file, char ret_hex[UNIT_FILE_HASH_SIZE],
 	struct fl_error *err) FL_MUST_CHECK;
+/* The same without what @section says of @keys: as if those lines were not there. */
+enum fl_code unit_file_hash_without(const struct unit_file *file, const char *section,
+	const char *const *keys, size_t n_keys, char ret_hex[UNIT_FILE_HASH_SIZE],
+	struct fl_error *err) FL_MUST_CHECK;

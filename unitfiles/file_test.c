@@ -322,6 +322,33 @@ static void test_hash_differs(void **state)
 	}
 }
 
+static void test_hash_without(void **state)
+{
+	static const char *const keys[] = {"K", "L"};
+	static const struct {
+		const char *text, *same_as;
+	} rows[] = {
+		{"[A]\nK=1\nM=2\n", "[A]\nM=2\n"},
+		{"[A]\nM=2\n[A]\nL=1\\\n2\n", "[A]\nM=2\n"},
+		{"[A]\nK=1\n[B]\nK=1\n", "[B]\nK=1\n"},
+		{"[B]\nL=1\n", "[B]\nL=1\n"},
+		{"[A]\nK=1\nL=2\n", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FL_COUNT(rows); i++) {
+		struct unit_file *file = parse(rows[i].text), *other = parse(rows[i].same_as);
+		char hash[UNIT_FILE_HASH_SIZE], expected[UNIT_FILE_HASH_SIZE];
+
+		assert_int_equal(
+			unit_file_hash_without(file, "A", keys, FL_COUNT(keys), hash, NULL), FL_OK);
+		assert_int_equal(unit_file_hash(other, expected, NULL), FL_OK);
+		assert_string_equal(hash, expected);
+		unit_file_free(file);
+		unit_file_free(other);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -335,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_text_is_kept),
 		cmocka_unit_test(test_hash),
 		cmocka_unit_test(test_hash_differs),
+		cmocka_unit_test(test_hash_without),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,19 +69,22 @@ static enum fl_code fill_assignment(
 	const struct placement *placement, Pb__Assignment **ret_assignment, struct fl_error *err)
 {
 	const struct unit *unit = placement->unit;
+	const struct old_file *old = placement->old;
+	const void *content = old != NULL ? old->content : unit->body.content;
+	size_t len = old != NULL ? old->len : unit->body.content_len;
 	Pb__Assignment *assignment = malloc(sizeof(*assignment));
 
 	if (assignment == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	pb__assignment__init(assignment);
-	assignment->content.data = fl_memdup0(unit->body.content, unit->body.content_len);
+	assignment->content.data = fl_memdup0(content, len);
 	if (assignment->content.data == NULL || !message_text(&assignment->name, unit->name) ||
-		!message_text(&assignment->hash, unit->body.hash) ||
+		!message_text(&assignment->hash, old != NULL ? old->hash : unit->body.hash) ||
 		!message_text(&assignment->tenant, unit->tenant)) {
 		core_message_free(&assignment->base);
 		return FL_FAIL_NO_MEMORY(err);
 	}
-	assignment->content.len = unit->body.content_len;
+	assignment->content.len = len;
 	assignment->desired = unit->desired;
 	assignment->epoch = placement->epoch;
 	assignment->revision = placement->revision;

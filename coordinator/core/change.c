@@ -9,6 +9,13 @@
 #include "coordinator/core/internal.h"
 #include "proto/wire.h"
 
+/* A replica that a template's change makes, takes in, or gives another file. */
+struct replica {
+	struct unit *unit; /* NULL: there is none yet */
+	struct unit_body body;
+	bool is_new;
+};
+
 struct plan {
 	struct core *core;
 	const struct core_change *request;
@@ -16,8 +23,21 @@ struct plan {
 	struct unit *unit; /* NULL: there is none yet */
 	struct unit_body body; /* of the unit to be made, or to be given to the one there is */
 	bool has_body;
+	struct replica *replicas; /* n_replicas of them: 1 to N, of a template that wants them */
+	uint32_t n_replicas;
+	bool rolls; /* the file goes to one place after the other */
+	struct rollout_start start;
 	struct fl_strv warnings;
 };
+
+static void plan_fini(struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->n_replicas; i++)
+		unit_body_fini(plan->core, &plan->replicas[i].body);
+	free(plan->replicas);
+	rollout_start_fini(&plan->start);
+	unit_body_fini(plan->core, &plan->body);
+}
 
 static const char *desired_name(Pb__DesiredState desired)
 {
@@ -84,6 +104,14 @@ static enum fl_code prepare_replace(struct plan *plan, struct fl_error *err)
 	bool same;
 
 	FL_TRY(read_body(plan, change->content.data, change->content.len, change->lenient, err));
+	if (plan->unit->replica_of != NULL) {
+		same = strcmp(plan->body.replica_hash, old->hash) == 0;
+		plan->has_body = false;
+		return same ? FL_OK
+			    : FL_FAIL(err, FL_E_STATE,
+				      "%s is a replica of %s and has its file; replace that",
+				      change->name, plan->unit->replica_of->name);
+	}
 	same = strcmp(plan->body.hash, old->hash) == 0 &&
 	       (same_bytes || plan->body.lenient == old->lenient);
 	if (same && (same_bytes || !change->replace)) {
@@ -140,40 +168,162 @@ static enum fl_code prepare_content(struct plan *plan, struct fl_error *err)
 	return read_body(plan, change->content.data, change->content.len, change->lenient, err);
 }
 
-/* Gives the plan a unit: without a file yet, and so not to be seen before the next step. */
-static enum fl_code make_unit(struct plan *plan, struct fl_error *err)
+/* What a template's file and state will be. */
+static const struct unit_body *body_to_be(const struct plan *plan)
+{
+	return plan->has_body ? &plan->body : &plan->unit->body;
+}
+
+static Pb__DesiredState desired_to_be(const struct plan *plan)
+{
+	if (plan->change->verb == PB__CHANGE__VERB__SET)
+		return plan->change->desired;
+	return plan->unit != NULL ? plan->unit->desired : PB__DESIRED_STATE__INACTIVE;
+}
+
+/* Of a template whose replicas' file stays the same: other numbers do not stop what is on its way. */
+static bool keeps_rollout(const struct plan *plan)
+{
+	const struct unit *unit = plan->unit;
+
+	return unit != NULL && unit->is_template &&
+	       strcmp(unit->body.replica_hash, body_to_be(plan)->replica_hash) == 0;
+}
+
+static enum fl_code prepare_replica(
+	struct plan *plan, uint32_t number, struct replica *replica, struct fl_error *err)
+{
+	const struct unit_body *body = body_to_be(plan);
+	char name[UNIT_NAME_MAX + 1];
+	const struct unit *unit;
+
+	FL_TRY(replica_name(plan->change->name, number, name, err));
+	unit = replica->unit = unit_find(plan->core, name);
+	if (unit != NULL && unit->replica_of == plan->unit && !plan->has_body)
+		return FL_OK;
+	FL_TRY(replica_body_read(plan->core, name, body, &replica->body, err));
+	/* It was read to see that it can be; the rollout reads it again when it is there. */
+	if ((plan->rolls || keeps_rollout(plan)) && unit != NULL &&
+		unit->replica_of == plan->unit && strcmp(unit->body.hash, body->replica_hash) != 0)
+		unit_body_fini(plan->core, &replica->body);
+	return FL_OK;
+}
+
+/* The bytes that the files of all replicas of one template may have. */
+#define REPLICAS_BYTES_MAX (64U << 20)
+
+static enum fl_code prepare_replicas(struct plan *plan, struct fl_error *err)
+{
+	uint32_t n = body_to_be(plan)->rules.replicas;
+
+	if (desired_to_be(plan) == PB__DESIRED_STATE__INACTIVE)
+		return FL_OK;
+	if (n == 0)
+		return FL_FAIL(err, FL_E_INVALID,
+			"cannot activate template \"%s\": its file has no Replicas=",
+			plan->change->name);
+	if (body_to_be(plan)->content_len * n > REPLICAS_BYTES_MAX)
+		return FL_FAIL(err, FL_E_TOO_BIG,
+			"the files of %u replicas of %s would have more than %u bytes; lower "
+			"Replicas=, or make the file shorter",
+			(unsigned)n, plan->change->name, REPLICAS_BYTES_MAX);
+	plan->replicas = fl_new_array(n, sizeof(*plan->replicas));
+	if (plan->replicas == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	for (plan->n_replicas = 0; plan->n_replicas < n; plan->n_replicas++)
+		FL_TRY(prepare_replica(
+			plan, plan->n_replicas + 1, &plan->replicas[plan->n_replicas], err));
+	return FL_OK;
+}
+
+static bool is_other_file(const struct plan *plan)
+{
+	const struct unit_body *now = &plan->unit->body;
+
+	return strcmp(now->hash, plan->body.hash) != 0 || now->lenient != plan->body.lenient;
+}
+
+/* The units themselves: without a file yet, and so not to be seen before the next step. */
+static enum fl_code make_units(struct plan *plan, struct fl_error *err)
 {
 	const char *tenant = plan->request->tenant != NULL ? plan->request->tenant : "default";
-	struct unit *unit;
+	enum fl_code code = FL_OK;
+	char name[UNIT_NAME_MAX + 1];
+	bool is_new = plan->unit == NULL;
 
-	FL_TRY(unit_add(plan->core, plan->change->name, tenant, &unit, err));
-	/* One destroyed a moment ago and made again is another unit: an agent that has not let go
-	 * of the old one must start it again. */
-	unit->start_generation = unit->restart_generation =
-		fl_list_empty(&unit->placements) ? 0 : core_next_revision(plan->core);
-	plan->unit = unit;
-	return FL_OK;
+	if (is_new)
+		FL_TRY(change_make_unit(plan->core, plan->change->name, tenant, &plan->unit, err));
+	for (uint32_t i = 0; i < plan->n_replicas && code == FL_OK; i++) {
+		struct replica *replica = &plan->replicas[i];
+
+		if (replica->unit != NULL)
+			continue;
+		code = replica_name(plan->change->name, i + 1, name, err);
+		if (code == FL_OK)
+			code = change_make_unit(
+				plan->core, name, plan->unit->tenant, &replica->unit, err);
+		replica->is_new = code == FL_OK;
+	}
+	if (code == FL_OK)
+		return FL_OK;
+	for (uint32_t i = 0; i < plan->n_replicas; i++)
+		if (plan->replicas[i].is_new)
+			unit_forget(plan->core, plan->replicas[i].unit);
+	if (is_new)
+		unit_forget(plan->core, FL_TAKE(plan->unit));
+	return code;
+}
+
+static enum fl_code prepare(struct plan *plan, struct fl_error *err)
+{
+	FL_TRY(prepare_content(plan, err));
+	plan->rolls = plan->unit != NULL && plan->has_body && is_other_file(plan) &&
+		      desired_to_be(plan) == PB__DESIRED_STATE__LAUNCHED &&
+		      rollout_is_due(plan->unit, &plan->body);
+	if (plan->rolls)
+		FL_TRY(rollout_prepare(plan->unit, &plan->start, err));
+	if (unit_name_is_template(plan->change->name))
+		FL_TRY(prepare_replicas(plan, err));
+	return make_units(plan, err);
 }
 
 /* ---- Doing ------------------------------------------------------------------------------- */
 
-/* Somebody asked for this: a placement that has carried out a revision from here on has done it. */
-static void asked(struct plan *plan)
+enum fl_code change_make_unit(struct core *core, const char *name, const char *tenant,
+	struct unit **ret_unit, struct fl_error *err)
 {
-	struct unit *unit = plan->unit;
+	struct unit *unit;
 
-	unit->change_revision = core_next_revision(plan->core);
+	FL_TRY(unit_add(core, name, tenant, &unit, err));
+	/* One destroyed a moment ago and made again is another unit: an agent that has not let go
+	 * of the old one must start it again. */
+	unit->start_generation = unit->restart_generation =
+		fl_list_empty(&unit->placements) ? 0 : core_next_revision(core);
+	*ret_unit = unit;
+	return FL_OK;
+}
+
+void change_asked(struct core *core, struct unit *unit)
+{
+	unit->change_revision = core_next_revision(core);
+	mark_unit_write(core, unit);
+	mark_unit_changed(core, unit);
+}
+
+/* A person did. */
+static void asked(struct plan *plan, struct unit *unit)
+{
+	change_asked(plan->core, unit);
 	unit->change_received_us = plan->request->received_us;
-	mark_unit_write(plan->core, unit);
-	mark_unit_changed(plan->core, unit);
 }
 
 /* To those who follow what happens; @what is nullable. */
-static void tell(const struct plan *plan, const char *kind, const char *what)
+static void tell(
+	const struct plan *plan, const struct unit *unit, const char *kind, const char *what)
 {
 	const char *by = plan->request->by;
 
-	event_addf(plan->core, kind, plan->unit, NULL, "%s%s%s%s", what != NULL ? what : "",
+	event_addf(plan->core, kind, unit, NULL, "%s%s%s%s", what != NULL ? what : "",
 		what != NULL && by != NULL ? ", " : "", by != NULL ? "by " : "",
 		by != NULL ? by : "");
 }
@@ -202,47 +352,65 @@ static void recheck_around(struct core *core, struct unit *unit)
 	}
 }
 
-static void do_body(struct plan *plan, bool is_new)
+void change_file(struct core *core, struct unit *unit, struct unit_body *body)
 {
-	struct core *core = plan->core;
-	struct unit *unit = plan->unit;
-	bool was_global = unit->body.rules.global;
-	bool changes_kind;
-	bool same = !is_new && strcmp(unit->body.hash, plan->body.hash) == 0 &&
-		    unit->body.lenient == plan->body.lenient;
+	bool changes_kind = unit_is_active(unit) && unit->body.rules.global != body->rules.global;
+	struct placement *placement;
 
-	if (!plan->has_body)
-		return;
-	if (is_new || same) {
-		unit_body_set(core, unit, &plan->body);
-		mark_unit_write(core, unit);
-		mark_unit_changed(core, unit);
-		if (is_new) {
-			asked(plan);
-			tell(plan, "unit.submitted", NULL);
-		}
-		return;
-	}
-	asked(plan);
-	tell(plan, "unit.changed", NULL);
-	changes_kind = unit_is_active(unit) && was_global != plan->body.rules.global;
 	if (changes_kind) {
 		settle_unplace(core, unit, "it became, or is no longer, a global unit");
 		settle_deactivate(core, unit);
 	}
-	if (unit->placed != NULL &&
-		claims_grow(&unit->body.rules.claims, &plan->body.rules.claims))
+	if (unit->placed != NULL && claims_grow(&unit->body.rules.claims, &body->rules.claims))
 		unit->recheck_claims = true;
-	unit_body_set(core, unit, &plan->body);
+	unit_body_swap(core, unit, body);
+	mark_unit_write(core, unit);
+	mark_unit_changed(core, unit);
 	if (!unit_is_active(unit))
 		return;
-	touch_placements(core, unit);
+	FL_LIST_FOREACH (placement, &unit->placements, of_unit)
+		if (!placement->removed && placement->old == NULL)
+			placement_touch(core, placement);
 	recheck_around(core, unit);
 	if (unit->placed != NULL)
 		settle_recheck(core, unit);
 	else if (changes_kind || !unit->body.rules.global)
 		settle_activate(core, unit);
 	settle_globals(core, NULL);
+}
+
+/* Another file which means the same: its comments are others, or what is no matter of replicas. */
+static void same_file(struct core *core, struct unit *unit, struct unit_body *body)
+{
+	unit_body_set(core, unit, body);
+	mark_unit_write(core, unit);
+	mark_unit_changed(core, unit);
+}
+
+static void do_body(struct plan *plan, bool is_new)
+{
+	struct core *core = plan->core;
+	struct unit *unit = plan->unit;
+
+	if (!plan->has_body)
+		return;
+	if (is_new || !is_other_file(plan)) {
+		same_file(core, unit, &plan->body);
+		if (is_new) {
+			asked(plan, unit);
+			tell(plan, unit, "unit.submitted", NULL);
+		}
+		return;
+	}
+	asked(plan, unit);
+	tell(plan, unit, "unit.changed", NULL);
+	if (plan->rolls) {
+		rollout_begin(core, unit, &plan->start, &plan->body);
+	} else {
+		if (!keeps_rollout(plan))
+			rollout_drop(core, unit);
+		change_file(core, unit, &plan->body);
+	}
 }
 
 /* A launched unit whose process has ended, with nothing under way that would start it. */
@@ -262,23 +430,10 @@ static bool needs_start(const struct unit *unit)
 	return false;
 }
 
-static void do_set(struct plan *plan)
+void change_desired(struct core *core, struct unit *unit, Pb__DesiredState desired)
 {
-	struct core *core = plan->core;
-	struct unit *unit = plan->unit;
-	Pb__DesiredState before = unit->desired, desired = plan->change->desired;
+	Pb__DesiredState before = unit->desired;
 
-	if (before == desired) {
-		if (desired == PB__DESIRED_STATE__LAUNCHED && needs_start(unit)) {
-			asked(plan);
-			tell(plan, "unit.desired", "launched again");
-			unit->start_generation = unit->change_revision;
-			touch_placements(core, unit);
-		}
-		return;
-	}
-	asked(plan);
-	tell(plan, "unit.desired", desired_name(desired));
 	if (desired == PB__DESIRED_STATE__INACTIVE) {
 		settle_unplace(core, unit, NULL);
 		settle_deactivate(core, unit);
@@ -286,25 +441,85 @@ static void do_set(struct plan *plan)
 		return;
 	}
 	unit->desired = desired;
+	if (unit->is_template)
+		return;
 	if (before == PB__DESIRED_STATE__INACTIVE)
 		settle_activate(core, unit);
 	else
 		touch_placements(core, unit);
 }
 
-static void do_destroy(struct plan *plan)
+static void do_set(struct plan *plan, struct unit *unit)
 {
-	struct core *core = plan->core;
-	struct unit *unit = plan->unit;
+	Pb__DesiredState desired = plan->change->desired;
 
+	if (unit->desired == desired) {
+		/* What rolls is started with its new file. */
+		if (desired == PB__DESIRED_STATE__LAUNCHED && !plan->rolls && needs_start(unit)) {
+			asked(plan, unit);
+			tell(plan, unit, "unit.desired", "launched again");
+			unit->start_generation = unit->change_revision;
+			touch_placements(plan->core, unit);
+		}
+		return;
+	}
+	asked(plan, unit);
+	tell(plan, unit, "unit.desired", desired_name(desired));
+	change_desired(plan->core, unit, desired);
+}
+
+static void do_restart(struct plan *plan, struct unit *unit)
+{
+	asked(plan, unit);
+	tell(plan, unit, "unit.restart", NULL);
+	unit->restart_generation = unit->change_revision;
+	touch_placements(plan->core, unit);
+}
+
+void change_destroy(struct core *core, struct unit *unit)
+{
 	settle_unplace(core, unit, NULL);
 	settle_deactivate(core, unit);
 	mark_unit_write(core, unit);
 	mark_unit_changed(core, unit);
-	tell(plan, "unit.destroyed", NULL);
 	unit_forget(core, unit);
 	unit_wake_followers(core, unit);
-	plan->unit = NULL;
+}
+
+/* ---- Replicas ---------------------------------------------------------------------------- */
+
+static void do_replica(struct plan *plan, struct replica *replica)
+{
+	struct core *core = plan->core;
+	struct unit *unit = replica->unit;
+	bool was_there = unit->replica_of == plan->unit;
+	bool has_body = replica->body.content != NULL;
+
+	if (!was_there)
+		replica_link(plan->unit, unit);
+	if (replica->is_new) {
+		unit_body_set(core, unit, &replica->body);
+		asked(plan, unit);
+		tell(plan, unit, "unit.submitted", NULL);
+	} else if (has_body && strcmp(unit->body.hash, replica->body.hash) == 0) {
+		same_file(core, unit, &replica->body);
+	} else if (has_body) {
+		asked(plan, unit);
+		tell(plan, unit, "unit.changed", NULL);
+		change_file(core, unit, &replica->body);
+	}
+	if (plan->change->verb == PB__CHANGE__VERB__SET)
+		do_set(plan, unit);
+}
+
+/* What a change of a template means for its replicas. */
+static void do_replicas(struct plan *plan)
+{
+	if (!plan->unit->is_template)
+		return;
+	replicas_trim(plan->core, plan->unit, plan->n_replicas);
+	for (uint32_t i = 0; i < plan->n_replicas; i++)
+		do_replica(plan, &plan->replicas[i]);
 }
 
 /* ---- Verbs ------------------------------------------------------------------------------- */
@@ -313,10 +528,9 @@ static enum fl_code submit(struct plan *plan, struct fl_error *err)
 {
 	bool is_new = plan->unit == NULL;
 
-	FL_TRY(prepare_content(plan, err));
-	if (is_new)
-		FL_TRY(make_unit(plan, err));
+	FL_TRY(prepare(plan, err));
 	do_body(plan, is_new);
+	do_replicas(plan);
 	return FL_OK;
 }
 
@@ -329,30 +543,42 @@ static enum fl_code set(struct plan *plan, struct fl_error *err)
 		change->desired > PB__DESIRED_STATE__LAUNCHED)
 		return FL_FAIL(err, FL_E_INVALID, "%d is not a desired state of a unit",
 			(int)change->desired);
-	if (change->desired != PB__DESIRED_STATE__INACTIVE && unit_name_is_template(change->name))
-		return FL_FAIL(err, FL_E_INVALID, "cannot activate template \"%s\"", change->name);
 	if (is_new && change->desired == PB__DESIRED_STATE__INACTIVE && change->content.len == 0)
 		return FL_FAIL(err, FL_E_NOT_FOUND, "Unit(%s) not found in registry", change->name);
-	FL_TRY(prepare_content(plan, err));
-	if (is_new)
-		FL_TRY(make_unit(plan, err));
+	FL_TRY(prepare(plan, err));
 	do_body(plan, is_new);
-	do_set(plan);
+	do_set(plan, plan->unit);
+	do_replicas(plan);
 	return FL_OK;
 }
 
 static enum fl_code restart(struct plan *plan, struct fl_error *err)
 {
-	struct unit *unit = plan->unit;
+	struct unit *unit = plan->unit, *replica;
 
 	if (unit->desired != PB__DESIRED_STATE__LAUNCHED)
 		return FL_FAIL(err, FL_E_STATE,
 			"Unable to restart unit %s in state %s; start it instead", unit->name,
 			desired_name(unit->desired));
-	asked(plan);
-	tell(plan, "unit.restart", NULL);
-	unit->restart_generation = unit->change_revision;
-	touch_placements(plan->core, unit);
+	do_restart(plan, unit);
+	FL_LIST_FOREACH (replica, &unit->replicas, replica)
+		if (replica->desired == PB__DESIRED_STATE__LAUNCHED)
+			do_restart(plan, replica);
+	return FL_OK;
+}
+
+static enum fl_code destroy(struct plan *plan, struct fl_error *err)
+{
+	struct unit *unit = plan->unit;
+
+	if (unit->replica_of != NULL)
+		return FL_FAIL(err, FL_E_STATE,
+			"%s is a replica of %s; lower its Replicas=, or destroy that", unit->name,
+			unit->replica_of->name);
+	replicas_trim(plan->core, unit, 0);
+	tell(plan, unit, "unit.destroyed", NULL);
+	change_destroy(plan->core, unit);
+	plan->unit = NULL;
 	return FL_OK;
 }
 
@@ -372,8 +598,7 @@ static enum fl_code dispatch(struct plan *plan, struct fl_error *err)
 				plan->change->name);
 		if (plan->change->verb == PB__CHANGE__VERB__RESTART)
 			return restart(plan, err);
-		do_destroy(plan);
-		return FL_OK;
+		return destroy(plan, err);
 	case PB__CHANGE__VERB__VERB_UNSPECIFIED:
 	case _PB__CHANGE__VERB_IS_INT_SIZE:
 		break;
@@ -420,7 +645,7 @@ enum fl_code core_do_change(struct core *core, const struct core_change *request
 		return FL_FAIL_NO_MEMORY(err);
 	pb__change_result__init(result);
 	code = dispatch(&plan, &own);
-	unit_body_fini(core, &plan.body);
+	plan_fini(&plan);
 	if (code == FL_E_NO_MEMORY || (code != FL_OK && !fill_error(result, &own))) {
 		fl_strv_fini(&plan.warnings);
 		core_message_free(&result->base);

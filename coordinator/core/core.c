@@ -32,6 +32,8 @@ enum fl_code core_new(
 	fl_list_init(&core->rechecks);
 	fl_list_init(&core->helped);
 	fl_list_init(&core->globals_of);
+	fl_list_init(&core->rollouts);
+	fl_list_init(&core->rollouts_moved);
 	fl_list_init(&core->held);
 	fl_list_init(&core->moves);
 	fl_list_init(&core->drains);
@@ -59,6 +61,7 @@ void core_free(struct core *core)
 		return;
 	units_free(core);
 	machines_free(core);
+	join_fini(core);
 	events_fini(core);
 	free(core->store_id);
 	free(core->fleet);
@@ -127,21 +130,16 @@ static enum fl_code load_unit(struct core *core, const Pb__UnitRecord *record, s
 	FL_TRY(unit_name_check(record->name, err));
 	if (unit_find(core, record->name) != NULL)
 		return FL_FAIL(err, FL_E_EXISTS, "unit %s is there twice", record->name);
-	code = unit_body_read(core, record->name, record->content.data, record->content.len,
-		record->lenient, false, NULL, &body, err);
-	/* What was accepted once is not refused later, should the rules have grown stricter. */
-	if (code != FL_OK && code != FL_E_NO_MEMORY && !record->lenient) {
-		code = unit_body_read(core, record->name, record->content.data, record->content.len,
-			true, false, NULL, &body, err);
-		body.lenient = false;
-	}
-	FL_TRY(code);
+	FL_TRY(unit_body_load(core, record->name, &record->content, record->lenient, &body, err));
+	if (*record->replica_of != '\0')
+		memcpy(body.hash, body.replica_hash, sizeof(body.hash));
 	code = unit_add(core, record->name, record->tenant, &unit, err);
 	if (code != FL_OK) {
 		unit_body_fini(core, &body);
 		return code;
 	}
 	unit_body_set(core, unit, &body);
+	unit->stored_replica = *record->replica_of != '\0';
 	unit->stored_machine_id = fl_strdup(record->machine_id);
 	unit->stored_held_id = fl_strdup(record->held_machine_id);
 	unit->stored_held_epoch = record->held_epoch;
@@ -157,7 +155,7 @@ static enum fl_code load_unit(struct core *core, const Pb__UnitRecord *record, s
 	unit->stop_ms = record->stop_ms;
 	seen_revision(core, record->change_revision);
 	seen_revision(core, record->epoch);
-	return FL_OK;
+	return rollout_load(core, unit, record, err);
 }
 
 /* A unit that was destroyed, and that a machine may still run. */
@@ -176,17 +174,39 @@ static enum fl_code load_destroyed(
 	return unit->stored_held_id != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
 }
 
+/* A record under another's key would be written again under its own, and be there twice. */
+static enum fl_code check_key(const char *key, const ProtobufCMessage *message, struct fl_error *err)
+{
+	const char *name = strchr(key, '/'), *own;
+
+	if (message->descriptor == &pb__machine_record__descriptor)
+		own = ((const Pb__MachineRecord *)message)->id;
+	else if (message->descriptor == &pb__unit_record__descriptor)
+		own = ((const Pb__UnitRecord *)message)->name;
+	else
+		return FL_OK;
+	if (strcmp(name + 1, own) != 0)
+		return FL_FAIL(err, FL_E_INVALID, "it is that of \"%s\"", own);
+	return FL_OK;
+}
+
 static enum fl_code load_record(struct core *core, const ProtobufCMessageDescriptor *type,
 	const char *key, const void *data, size_t len, struct fl_error *err)
 {
 	ProtobufCMessage *message = NULL;
 	enum fl_code code = wire_unpack_record(type, data, len, &message, err);
 
+	if (code == FL_OK)
+		code = check_key(key, message, err);
 	if (code == FL_OK) {
 		if (type == &pb__meta_record__descriptor)
 			code = load_meta(core, (const Pb__MetaRecord *)message, err);
 		else if (type == &pb__machine_record__descriptor)
 			code = load_machine(core, (const Pb__MachineRecord *)message, err);
+		else if (type == &pb__token_record__descriptor)
+			code = join_load_token(core, (const Pb__TokenRecord *)message, err);
+		else if (type == &pb__member_record__descriptor)
+			code = join_load_member(core, (const Pb__MemberRecord *)message, err);
 		else if (((const Pb__UnitRecord *)message)->destroyed)
 			code = load_destroyed(core, (const Pb__UnitRecord *)message, err);
 		else
@@ -196,7 +216,9 @@ static enum fl_code load_record(struct core *core, const ProtobufCMessageDescrip
 		core_message_free(message);
 	if (code == FL_OK || code == FL_E_NO_MEMORY)
 		return code;
-	return fl_error_prefix(err, FL_E_STORE, "the store's record \"%s\" cannot be read", key);
+	/* A newer program's is no damage. */
+	return fl_error_prefix(err, code == FL_E_VERSION ? code : FL_E_STORE,
+		"the store's record \"%s\" cannot be read", key);
 }
 
 enum fl_code core_load(
@@ -207,6 +229,10 @@ enum fl_code core_load(
 		return load_record(core, &pb__meta_record__descriptor, key, data, len, err);
 	if (strncmp(key, CORE_KEY_MACHINE, strlen(CORE_KEY_MACHINE)) == 0)
 		return load_record(core, &pb__machine_record__descriptor, key, data, len, err);
+	if (strncmp(key, CORE_KEY_TOKEN, strlen(CORE_KEY_TOKEN)) == 0)
+		return load_record(core, &pb__token_record__descriptor, key, data, len, err);
+	if (strncmp(key, CORE_KEY_MEMBER, strlen(CORE_KEY_MEMBER)) == 0)
+		return load_record(core, &pb__member_record__descriptor, key, data, len, err);
 	if (strncmp(key, CORE_KEY_UNIT, strlen(CORE_KEY_UNIT)) == 0)
 		return load_record(core, &pb__unit_record__descriptor, key, data, len, err);
 	return FL_OK;
@@ -255,8 +281,11 @@ enum fl_code core_loaded(
 		machine->deltas_from = core->revision;
 	RB_FOREACH (unit, unit_tree, &core->units)
 		FL_TRY(place_stored(core, unit, err));
+	replicas_restore(core);
 	leases_begin(core);
 	core->old_leases_end_ms = now_ms + core->stored_lease_ms;
+	settle(core);
+	FL_TRY(rollouts_loaded(core, err));
 	settle(core);
 	core->loaded = true;
 	return FL_OK;
@@ -278,6 +307,10 @@ static enum fl_code dispatch(struct core *core, const struct core_event *event,
 		return core_do_sync(core, &event->sync, err);
 	case CORE_REPORT:
 		return core_do_report(core, &event->report, answer, err);
+	case CORE_TOKENS:
+		return core_do_tokens(core, &event->tokens, err);
+	case CORE_JOIN:
+		return core_do_join(core, &event->join, answer, err);
 	case CORE_TICK:
 		return FL_OK;
 	}
@@ -302,6 +335,7 @@ enum fl_code core_step(struct core *core, const struct core_event *event, uint64
 	held_check(core);
 	exclusive_check(core);
 	settle_retry(core);
+	rollouts_check(core);
 	settle(core);
 	while ((link = fl_list_pop(&core->overflows)) != NULL)
 		assignment_forget_tombstones(core, FL_LIST_ENTRY(link, struct machine, overflow));
@@ -324,6 +358,8 @@ uint64_t core_next_deadline(const struct core *core)
 		deadline = drains_next_deadline(core);
 	if (core->memory_retry_ms != 0 && core->memory_retry_ms < deadline)
 		deadline = core->memory_retry_ms;
+	if (rollouts_next_deadline(core) < deadline)
+		deadline = rollouts_next_deadline(core);
 	return deadline;
 }
 

@@ -88,6 +88,36 @@ struct core_report {
 	uint64_t received_us; /* boot clock */
 };
 
+#define CORE_HASH_BYTES           32U /* SHA-256 */
+#define CORE_TOKEN_TTL_MS_DEFAULT (15U * 60U * 1000U)
+#define CORE_TOKEN_TTL_MS_MAX     (UINT64_C(30) * 24 * 3600 * 1000)
+
+/* CREATE or REVOKE of a TokensRequest. The secret is made, and shown, elsewhere. FL_E_INVALID,
+ * FL_E_LIMIT, FL_E_NOT_FOUND. */
+struct core_tokens {
+	const Pb__TokensRequest *request; /* borrowed for the call */
+	const char *new_id; /* of CREATE: random */
+	const uint8_t *secret_hash; /* of CREATE */
+	const char *by; /* who asks */
+	uint64_t wall_ms; /* since 1970 */
+};
+
+/*
+ * A JoinRequest or RenewRequest whose key request is good, with the certificate that it gets if it
+ * may have one (answer.certificate; not always this one). FL_E_DENIED says why not.
+ */
+struct core_join {
+	const char *machine_id;
+	const char *hostname, *address;
+	const char *token_id; /* "" = it has none, its key is known */
+	const uint8_t *secret_hash; /* of the token's secret */
+	const uint8_t *key_pin; /* of the key it asks for */
+	const char *certificate; /* PEM */
+	bool renews; /* the machine has shown a certificate that is good still */
+	uint32_t generation; /* of that */
+	uint64_t wall_ms;
+};
+
 #define CORE_DRAIN_DEADLINE_MS_MAX (UINT64_C(365) * 24 * 3600 * 1000)
 
 /* One machine of a MachineChangeRequest. FL_E_NOT_FOUND, FL_E_INVALID. */
@@ -111,6 +141,8 @@ enum core_event_kind {
 	CORE_MOVE,
 	CORE_SYNC,
 	CORE_REPORT,
+	CORE_TOKENS,
+	CORE_JOIN,
 	CORE_TICK, /* the time of core_next_deadline() has come; harmless at any other */
 };
 
@@ -122,6 +154,8 @@ struct core_event {
 		struct core_move move;
 		struct core_sync sync;
 		struct core_report report;
+		struct core_tokens tokens;
+		struct core_join join;
 	};
 };
 
@@ -129,6 +163,7 @@ struct core_answer {
 	Pb__ChangeResult *result; /* CHANGE: the caller's, core_message_free(&result->base) */
 	bool want_all; /* REPORT: ReportReply.want_all */
 	uint32_t exclusive_ms; /* REPORT: ReportReply.exclusive_ms */
+	Pb__CertificateReply *certificate; /* JOIN: the caller's; without `ca` and `renew_in_ms` */
 };
 
 /* Frees what a function of this header gave out; NULL is nothing. */
@@ -266,7 +301,13 @@ enum fl_code core_assignment(const struct core *core, const char *machine_id, co
 	uint64_t since, uint64_t durable, Pb__SyncReply **ret_reply,
 	struct fl_error *err) FL_MUST_CHECK;
 
+/* The tokens that still let somebody in, by ID, or the one with @id (nullable); the caller's. */
+enum fl_code core_tokens_list(const struct core *core, const char *id, uint64_t wall_ms,
+	Pb__TokensReply **ret_reply, struct fl_error *err) FL_MUST_CHECK;
+
 /* Records' keys begin with these; "meta" has no more. */
 #define CORE_KEY_META    "meta"
 #define CORE_KEY_UNIT    "unit/"
 #define CORE_KEY_MACHINE "machine/"
+#define CORE_KEY_MEMBER  "member/"
+#define CORE_KEY_TOKEN   "token/"

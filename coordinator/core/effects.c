@@ -59,6 +59,7 @@ void mark_machine_write(struct core *core, struct machine *machine)
 void mark_unit_changed(struct core *core, struct unit *unit)
 {
 	unit->revision = core_next_revision(core);
+	rollout_mark(core, unit);
 	if (!fl_list_linked(&unit->changed))
 		fl_list_append(&core->effects->units, &unit->changed);
 }
@@ -124,6 +125,7 @@ static enum fl_code pack_unit(
 {
 	Pb__UnitRecord record = PB__UNIT_RECORD__INIT;
 	bool placed = unit->placed != NULL;
+	enum fl_code code;
 
 	snprintf(write->key, sizeof(write->key), "%s%s", CORE_KEY_UNIT, unit->name);
 	/* Of one that is destroyed nothing stays but who may still run it. */
@@ -147,7 +149,11 @@ static enum fl_code pack_unit(
 		record.held_epoch = unit->held->epoch;
 	}
 	record.lenient = unit->body.lenient;
-	return wire_pack_record(&record.base, &write->data, &write->len, err);
+	code = rollout_record(unit, &record, err);
+	if (code == FL_OK)
+		code = wire_pack_record(&record.base, &write->data, &write->len, err);
+	rollout_record_fini(&record);
+	return code;
 }
 
 static enum fl_code pack_machine(
@@ -195,8 +201,13 @@ enum fl_code core_pop_write(struct core *core, struct core_effects *effects,
 			FL_TRY(pack_machine(
 				FL_CONTAINER(mark, struct machine, write), &write, err));
 			break;
+		case MARK_TOKEN:
+		case MARK_MEMBER:
+			FL_TRY(join_pack(mark, &write, err));
+			break;
 		}
 		fl_list_remove(&mark->link);
+		join_packed(core, mark);
 	} else {
 		*ret_any = false;
 		return FL_OK;

@@ -6,6 +6,8 @@
  *	events.c    what happened, for people who follow it
  *	units.c     units, their files, who follows whom (MachineOf=)
  *	change.c    what people ask for: submit, set, restart, destroy
+ *	replicas.c  the instances that a template with Replicas= makes
+ *	rollout.c   a changed file on its way, and back
  *	join.c      tokens, and who became a member of the fleet with one
  *	machines.c  machines, their metadata
  *	pools.c     machines in the order in which a placement tries them
@@ -45,6 +47,8 @@
 enum mark_kind {
 	MARK_UNIT,
 	MARK_MACHINE,
+	MARK_TOKEN,
+	MARK_MEMBER,
 };
 
 /* A record that is to be written. */
@@ -243,13 +247,37 @@ struct move {
 struct unit_body {
 	void *content;
 	size_t content_len;
-	char hash[UNIT_FILE_HASH_SIZE];
+	char hash[UNIT_FILE_HASH_SIZE]; /* of a replica's: replica_hash */
+	char replica_hash[UNIT_FILE_HASH_SIZE]; /* without what is the template's own matter */
+	uint64_t start_timeout_ms; /* TimeoutStartSec=; 0: not said, or without end */
 	char *description;
 	struct unit_rules rules;
 	struct follow *follows; /* as many as rules.machine_of */
 	struct spread *spread; /* of Spread=, or NULL */
 	uint64_t metadata_id; /* equal where MachineMetadata= is */
 	bool lenient;
+};
+
+/* A file that a machine has of a global unit, while another one is on its way there. Its placements
+ * share it. */
+struct old_file {
+	size_t n_refs;
+	char hash[UNIT_FILE_HASH_SIZE];
+	size_t len;
+	char content[];
+};
+
+/* How a file does at one of the places that it rolls to. */
+struct rolled {
+	bool on_trial; /* it was healthy before, and has not been so again; kept in the store */
+	bool proven; /* healthy for long enough */
+	bool in_place; /* the file is on the host */
+	bool displaced; /* it had to leave its machine for the file */
+	uint64_t good_since_ms; /* 0: it is not healthy */
+	uint64_t until_ms; /* when to give it up; 0: not counted */
+	uint64_t since_us; /* of the start that is watched */
+	uint32_t main_pid;
+	uint64_t step; /* in which the file came here */
 };
 
 struct unit {
@@ -271,6 +299,13 @@ struct unit {
 
 	struct fl_list placements; /* tombstones too */
 	struct placement *placed; /* of a unit that is not global */
+
+	struct unit *replica_of; /* its template; NULL: people made it */
+	struct fl_list replica; /* of replica_of->replicas */
+	struct fl_list replicas; /* of a template, from 1 on, while it is loaded or launched */
+	bool stored_replica; /* between core_load() and core_loaded() */
+	struct rollout *rollout; /* of its last change that rolled; NULL: none did */
+	struct rolled rolled; /* not of a global unit or a template */
 	struct placement *held; /* a tombstone whose machine has not let go of it: held.c */
 	uint64_t held_until_ms;
 	uint32_t stop_ms; /* of an exclusive unit where it is or was: see exclusive.c */
@@ -319,6 +354,8 @@ struct placement {
 	struct fl_list change; /* of machine->changes */
 	struct fl_list tombstone; /* of machine->tombstones */
 	struct fl_list conflictor, replacer;
+	struct old_file *old; /* of a global unit: a rollout has not reached it */
+	struct rolled rolled; /* of a global unit */
 	uint64_t epoch;
 	uint64_t revision; /* of its last change: the agent's cursor */
 	uint64_t made_ms;
@@ -381,6 +418,8 @@ struct core {
 	bool help_all; /* anything, not only another unit */
 	bool globals_changed; /* which global unit runs where, on every machine */
 	struct fl_list globals_of; /* or on these */
+	struct fl_list rollouts; /* those that are not at their end */
+	struct fl_list rollouts_moved; /* of them, those of which something changed */
 	struct fl_list held; /* units that are held for a time, the first to end first */
 	struct due_tree due; /* exclusive units that are held by a lost machine */
 	uint32_t stored_lease_ms; /* with which leases were given before this core began */
@@ -431,9 +470,10 @@ static inline bool move_is_under_way(const struct unit *unit)
 	return unit->move.from != NULL;
 }
 
+/* Whether it is to be on machines. A template never is: its replicas are. */
 static inline bool unit_is_active(const struct unit *unit)
 {
-	return !unit->gone && unit->desired > PB__DESIRED_STATE__INACTIVE;
+	return !unit->gone && !unit->is_template && unit->desired > PB__DESIRED_STATE__INACTIVE;
 }
 
 /* ---- effects.c --------------------------------------------------------------------------- */
@@ -476,8 +516,13 @@ struct unit *unit_next(const struct core *core, const char *after);
 enum fl_code unit_body_read(struct core *core, const char *name, const void *content, size_t len,
 	bool lenient, bool verify, struct unit_report *report, struct unit_body *ret_body,
 	struct fl_error *err) FL_MUST_CHECK;
+/* One of the store's, which was accepted when the rules were perhaps less strict. */
+enum fl_code unit_body_load(struct core *core, const char *name, const ProtobufCBinaryData *content,
+	bool lenient, struct unit_body *ret_body, struct fl_error *err) FL_MUST_CHECK;
 void unit_body_fini(struct core *core, struct unit_body *body);
-/* Gives @unit another file; @body is emptied. Cannot fail. */
+/* Gives @unit another file; @body gets the one that it had. Cannot fail. */
+void unit_body_swap(struct core *core, struct unit *unit, struct unit_body *body);
+/* The same; @body is emptied. */
 void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body);
 
 /* A unit without a file yet, in the tree; revives one of that name which is gone. */
@@ -594,10 +639,40 @@ void exclusive_why(
 
 /* ---- change.c, report.c ------------------------------------------------------------------ */
 
+/* A unit without a file yet, for somebody who asks for it now. */
+enum fl_code change_make_unit(struct core *core, const char *name, const char *tenant,
+	struct unit **ret_unit, struct fl_error *err) FL_MUST_CHECK;
+/* The unit has changed: a placement that has carried out a revision from here on has done it. */
+void change_asked(struct core *core, struct unit *unit);
+/* Gives a unit that is there another file, with all that follows; @body gets the one that it had. */
+void change_file(struct core *core, struct unit *unit, struct unit_body *body);
+void change_desired(struct core *core, struct unit *unit, Pb__DesiredState desired);
+void change_destroy(struct core *core, struct unit *unit);
+
 enum fl_code core_do_change(struct core *core, const struct core_change *change,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
 enum fl_code core_do_report(struct core *core, const struct core_report *report,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+
+/* ---- join.c ------------------------------------------------------------------------------ */
+
+enum fl_code join_load_token(
+	struct core *core, const Pb__TokenRecord *record, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code join_load_member(
+	struct core *core, const Pb__MemberRecord *record, struct fl_error *err) FL_MUST_CHECK;
+void join_fini(struct core *core);
+enum fl_code core_do_tokens(
+	struct core *core, const struct core_tokens *event, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code core_do_join(struct core *core, const struct core_join *join,
+	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+
+/* The record of a MARK_TOKEN or MARK_MEMBER; and that it is written. */
+enum fl_code join_pack(
+	struct mark *mark, struct core_write *write, struct fl_error *err) FL_MUST_CHECK;
+void join_packed(struct core *core, struct mark *mark);
+
+/* What the machine's token said that it is; borrowed, none for one that did not join by itself. */
+size_t join_labels(const struct core *core, const char *machine_id, Pb__Metadata ***ret_labels);
 
 /* ---- machines.c -------------------------------------------------------------------------- */
 
@@ -672,8 +747,8 @@ struct room claims_anywhere(const struct unit_claims *claims);
 bool claims_grow(const struct unit_claims *before, const struct unit_claims *after);
 /* Whether there is room for the unit, which @is_there or not; the answer in words to @why
  * (nullable). */
-bool claims_fit(const struct unit *unit, const struct machine *machine, bool is_there,
-	struct fl_buf *why);
+bool claims_fit(
+	const struct unit *unit, const struct machine *machine, bool is_there, struct fl_buf *why);
 /* By the placements there, all of them. */
 struct room machine_claimed(const struct machine *machine);
 struct room machine_offered(const struct machine *machine);
@@ -781,6 +856,70 @@ void settle_help(struct core *core, struct machine *machine, bool all);
 void settle_globals(struct core *core, struct machine *machine);
 /* A tick: what failed for want of memory is tried again. */
 void settle_retry(struct core *core);
+
+/* ---- replicas.c -------------------------------------------------------------------------- */
+
+/* web@.service, 3 → web@3.service. FL_E_TOO_BIG. */
+enum fl_code replica_name(const char *template_name, uint32_t number,
+	char ret_name[UNIT_NAME_MAX + 1], struct fl_error *err) FL_MUST_CHECK;
+/* How many the template wants now: none while it is inactive. */
+uint32_t replicas_wanted(const struct unit *template);
+/* Reads the template's file for the replica of that name. */
+enum fl_code replica_body_read(struct core *core, const char *name, const struct unit_body *body,
+	struct unit_body *ret_body, struct fl_error *err) FL_MUST_CHECK;
+/* @unit has the highest number so far. */
+void replica_link(struct unit *template, struct unit *unit);
+void replica_unlink(struct unit *unit);
+/* Destroys those above @n. */
+void replicas_trim(struct core *core, struct unit *template, uint32_t n);
+/* Makes those that are missing, with the template's file. FL_E_NO_MEMORY leaves the rest undone. */
+enum fl_code replicas_fill(
+	struct core *core, struct unit *template, struct fl_error *err) FL_MUST_CHECK;
+/* All records have been read: who belongs to whom. */
+void replicas_restore(struct core *core);
+
+/* ---- rollout.c --------------------------------------------------------------------------- */
+
+/* What a rollout needs of memory, beforehand. */
+struct rollout_start {
+	struct rollout *rollout;
+	struct old_file *old;
+};
+
+/* Whether another file goes to the unit's places one after the other. */
+bool rollout_is_due(const struct unit *unit, const struct unit_body *body);
+enum fl_code rollout_prepare(const struct unit *unit, struct rollout_start *ret_start,
+	struct fl_error *err) FL_MUST_CHECK;
+void rollout_start_fini(struct rollout_start *start);
+/* Gives the unit its new file, which rolls; @start and @body are emptied. */
+void rollout_begin(
+	struct core *core, struct unit *unit, struct rollout_start *start, struct unit_body *body);
+/* The unit's file is everywhere, whatever was on its way. */
+void rollout_drop(struct core *core, struct unit *unit);
+/* Something of the unit changed, which may be a place of a rollout. */
+void rollout_mark(struct core *core, struct unit *unit);
+/* The next steps of one rollout of which something changed; false: there is none. */
+bool rollouts_go_on(struct core *core);
+/* A tick. */
+void rollouts_check(struct core *core);
+uint64_t rollouts_next_deadline(const struct core *core);
+void old_file_unref(struct old_file *old);
+/* Whether the file that rolls has not reached this place of the unit: @placement of a global one, or
+ * a replica. */
+bool rollout_is_old(const struct unit *unit, const struct placement *placement);
+
+/* What is stored of it, and told: borrowed from the unit but for the lists, which
+ * rollout_record_fini() frees. */
+enum fl_code rollout_record(
+	const struct unit *unit, Pb__UnitRecord *record, struct fl_error *err) FL_MUST_CHECK;
+void rollout_record_fini(Pb__UnitRecord *record);
+/* NULL: none. The caller's. */
+enum fl_code rollout_message(
+	const struct unit *unit, Pb__Rollout **ret_message, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code rollout_load(struct core *core, struct unit *unit, const Pb__UnitRecord *record,
+	struct fl_error *err) FL_MUST_CHECK;
+/* All is in its place. */
+enum fl_code rollouts_loaded(struct core *core, struct fl_error *err) FL_MUST_CHECK;
 
 /* ---- assign.c ---------------------------------------------------------------------------- */
 

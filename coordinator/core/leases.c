@@ -18,6 +18,7 @@
 #include <inttypes.h>
 
 #include "coordinator/core/internal.h"
+#include "proto/wire.h"
 
 #define HOLD_ABOVE_PERCENT 55
 
@@ -242,13 +243,35 @@ static void tell_changed(struct core *core, struct machine *machine, const Pb__M
 		"%s, %s, flota-agent %s", now->hostname, now->address, now->agent_version);
 }
 
+/* What the machine says of itself, behind what its token says of it. */
+static enum fl_code read_info(struct core *core, const struct core_sync *sync,
+	struct machine_info *ret_info, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep) Pb__Metadata **metadata = NULL;
+	Pb__MachineInfo info = *sync->info;
+	Pb__Metadata **labels = NULL;
+	size_t n = join_labels(core, sync->machine_id, &labels);
+
+	if (n > 0) {
+		metadata = fl_new_array(n + info.n_metadata, sizeof(*metadata));
+		if (metadata == NULL)
+			return FL_FAIL_NO_MEMORY(err);
+		memcpy(metadata, labels, n * sizeof(*metadata));
+		for (size_t i = 0; i < info.n_metadata && n < LIMIT_METADATA; i++)
+			metadata[n++] = info.metadata[i];
+		info.metadata = metadata;
+		info.n_metadata = n;
+	}
+	return machine_info_read(core, &info, sync->peer_address, ret_info, err);
+}
+
 static enum fl_code take_info(struct core *core, const struct core_sync *sync,
 	struct machine **machine, struct fl_error *err)
 {
 	struct machine_info info;
 	bool changed = true;
 
-	FL_TRY(machine_info_read(core, sync->info, sync->peer_address, &info, err));
+	FL_TRY(read_info(core, sync, &info, err));
 	if (*machine == NULL) {
 		enum fl_code code = machine_add(core, sync->machine_id, &info, machine, err);
 

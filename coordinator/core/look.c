@@ -99,6 +99,7 @@ static enum fl_code placement_message(const struct core *core, const struct plac
 	pb__placement__init(message);
 	*ret_message = message;
 	message->epoch = placement->epoch;
+	message->old_file = rollout_is_old(placement->unit, placement);
 	placement_leaving_text(core, placement, now_ms, &leaving);
 	if (!fl_buf_ok(&leaving) || !message_text(&message->leaving, fl_buf_str(&leaving)) ||
 		!message_text(&message->machine_id, placement->machine->id) ||
@@ -150,6 +151,7 @@ static enum fl_code fill_unit(const struct core *core, const struct unit *unit, 
 	message->global = unit->body.rules.global;
 	message->revision = unit->revision;
 	message->change_revision = unit->change_revision;
+	message->replicas = unit->is_template ? unit->body.rules.replicas : 0;
 	if (with_content) {
 		message->content.data = fl_memdup0(unit->body.content, unit->body.content_len);
 		if (message->content.data == NULL)
@@ -162,6 +164,9 @@ static enum fl_code fill_unit(const struct core *core, const struct unit *unit, 
 		!message_text(&message->description, unit->body.description) ||
 		!message_text(&message->waiting, fl_buf_str(&waiting)))
 		return FL_FAIL_NO_MEMORY(err);
+	if (unit->replica_of != NULL && !message_text(&message->replica_of, unit->replica_of->name))
+		return FL_FAIL_NO_MEMORY(err);
+	FL_TRY(rollout_message(unit, &message->rollout, err));
 	return fill_placements(core, unit, now_ms, message, err);
 }
 

@@ -173,6 +173,10 @@ void placement_remove(struct core *core, struct placement *placement)
 	placement_unindex(placement);
 	placement->removed = true;
 	placement->left_lost = machine->fsm.state == MACHINE_LOST;
+	if (placement->old != NULL || placement->rolled.on_trial)
+		mark_unit_write(core, unit);
+	old_file_unref(FL_TAKE(placement->old));
+	placement->rolled = (struct rolled){0};
 	state_forget(&placement->state);
 	placement_entomb(core, placement);
 	drain_look_soon(machine);
@@ -193,6 +197,7 @@ void placement_free(struct placement *placement)
 	fl_list_remove(&placement->change);
 	fl_list_remove(&placement->of_unit);
 	RB_REMOVE(placement_tree, &machine->placements, placement);
+	old_file_unref(placement->old);
 	state_forget(&placement->state);
 	free(placement);
 	if (unit->gone && fl_list_empty(&unit->placements) && !fl_list_linked(&unit->reap))

@@ -7,7 +7,8 @@
  *	   followers are marked (MachineOf=);
  *	3. units that are to be placed now, those of the highest priority first;
  *	4. waiting units that something may have helped: a machine that came or changed, a unit that
- *	   left one. Only those machines are asked again: all others would still refuse.
+ *	   left one. Only those machines are asked again: all others would still refuse;
+ *	5. rollouts of whose units something changed.
  *
  * It ends: a unit leaves a machine because it was marked once, because its leader left (a circle of
  * leaders cannot be placed again), or because another replaced it, which happens to it at most
@@ -19,8 +20,7 @@
 
 #define MEMORY_RETRY_MS 1000U
 
-#define REFUSED_BY_UNITS \
-	(1U << REFUSAL_CONFLICT | 1U << REFUSAL_RESOURCES | 1U << REFUSAL_REPLACED)
+#define REFUSED_BY_UNITS (1U << REFUSAL_CONFLICT | 1U << REFUSAL_RESOURCES | 1U << REFUSAL_REPLACED)
 
 /* ---- Marks ------------------------------------------------------------------------------- */
 
@@ -344,7 +344,9 @@ void settle(struct core *core)
 			decide_place(core, RB_MIN(wait_tree, &core->fresh));
 		} else if (!fl_list_empty(&core->helped)) {
 			decide_helped(core);
-		} else if (!core->loaded || (!moves_settle(core) && !drains_settle(core))) {
+		} else if (core->loaded && (moves_settle(core) || drains_settle(core))) {
+			continue;
+		} else if (!rollouts_go_on(core)) {
 			break;
 		}
 	}

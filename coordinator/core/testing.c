@@ -64,8 +64,7 @@ void fleet_forget(struct fleet *fleet)
 
 static void begin(struct fleet *fleet)
 {
-	struct core_config config = {
-		.lease_ms = FLEET_LEASE_MS,
+	struct core_config config = {.lease_ms = FLEET_LEASE_MS,
 		.memory_overcommit_permille = fleet->memory_overcommit_permille,
 		.cpu_overcommit_permille = fleet->cpu_overcommit_permille,
 		.store_id = "store",
@@ -261,11 +260,23 @@ void fleet_pass(struct fleet *fleet, uint64_t ms, const char *beating)
 	fleet->now_ms = end_ms;
 }
 
-void fleet_state(
-	struct fleet *fleet, const char *machine, const char *unit, const char *active_state)
+static void report(struct fleet *fleet, const char *machine, bool all, Pb__UnitState *state)
 {
 	Pb__ReportRequest report = PB__REPORT_REQUEST__INIT;
-	Pb__UnitState state = PB__UNIT_STATE__INIT, *states[] = {&state};
+
+	report.machine_id = (char *)machine;
+	report.session = fleet->session;
+	report.all = all;
+	report.n_states = state != NULL;
+	report.states = &state;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT,
+				  .report = {.report = &report, .received_us = 5000}});
+}
+
+static Pb__UnitState state_of(
+	struct fleet *fleet, const char *machine, const char *unit, const char *active_state)
+{
+	Pb__UnitState state = PB__UNIT_STATE__INIT;
 	const Pb__Unit *seen = fleet_unit(fleet, unit);
 
 	state.name = (char *)unit;
@@ -275,13 +286,30 @@ void fleet_state(
 	for (size_t i = 0; i < seen->n_placements; i++)
 		if (strcmp(seen->placements[i]->machine_id, machine) == 0)
 			state.epoch = seen->placements[i]->epoch;
-	report.machine_id = (char *)machine;
-	report.session = fleet->session;
-	report.all = true;
-	report.n_states = 1;
-	report.states = states;
-	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT,
-				  .report = {.report = &report, .received_us = 5000}});
+	return state;
+}
+
+void fleet_state(
+	struct fleet *fleet, const char *machine, const char *unit, const char *active_state)
+{
+	Pb__UnitState state = state_of(fleet, machine, unit, active_state);
+
+	report(fleet, machine, true, &state);
+}
+
+void fleet_report_nothing(struct fleet *fleet, const char *machine)
+{
+	report(fleet, machine, true, NULL);
+}
+
+void fleet_report_one(struct fleet *fleet, const char *machine, const char *unit,
+	const char *active_state, uint32_t main_pid)
+{
+	Pb__UnitState state = state_of(fleet, machine, unit, active_state);
+
+	state.result = (char *)(strcmp(active_state, "failed") == 0 ? "failed" : "done");
+	state.main_pid = main_pid;
+	report(fleet, machine, false, &state);
 }
 
 void fleet_let_go(struct fleet *fleet, const char *machine)

@@ -83,6 +83,11 @@ const char *fleet_error(const struct fleet *fleet);
 void fleet_state(
 	struct fleet *fleet, const char *machine, const char *unit, const char *active_state);
 
+/* The first report of an agent's session, which has no units yet. */
+void fleet_report_nothing(struct fleet *fleet, const char *machine);
+/* And then what changes, as fleet_state(), unit by unit. */
+void fleet_report_one(struct fleet *fleet, const char *machine, const char *unit,
+	const char *active_state, uint32_t main_pid);
 /* A machine says that it has nothing but what is assigned to it, of whose states it says nothing. */
 void fleet_let_go(struct fleet *fleet, const char *machine);
 

@@ -292,12 +292,36 @@ static void check_leases(const struct core *core)
 	assert_true(core_next_deadline(core) > core->now_ms);
 }
 
+/* A template's replicas are those that its file wants, in order, with files of its own: the one that
+ * it has, or while a rollout is under way an older one. */
+static void check_replicas(const struct core *core)
+{
+	struct unit *template, *unit;
+
+	RB_FOREACH (template, unit_tree, (struct unit_tree *)&core->units) {
+		char name[UNIT_NAME_MAX + 1];
+		uint32_t n = 0;
+
+		assert_true(template->replica_of == NULL || !template->is_template);
+		FL_LIST_FOREACH (unit, &template->replicas, replica) {
+			assert_int_equal(replica_name(template->name, ++n, name, NULL), FL_OK);
+			assert_string_equal(unit->name, name);
+			assert_true(unit->replica_of == template && !unit->gone);
+			if (template->rollout == NULL)
+				assert_string_equal(unit->body.hash, template->body.replica_hash);
+		}
+		if (core_next_deadline(core) > core->now_ms + 1000)
+			assert_int_equal(n, replicas_wanted(template));
+	}
+}
+
 void fleet_check(const struct core *core)
 {
 	struct machine *machine;
 	struct pool *pool;
 
 	check_units(core);
+	check_replicas(core);
 	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
 		check_machine(core, machine);
 	check_pool(&core->all, core);
@@ -330,7 +354,8 @@ void fleet_check_assignment(
 			fail_msg("%s does not know of %s", machine_id, placement->unit->name);
 		assert_int_equal(has->epoch, placement->epoch);
 		assert_int_equal(has->desired, placement->unit->desired);
-		assert_string_equal(has->hash, placement->unit->body.hash);
+		assert_string_equal(has->hash,
+			placement->old != NULL ? placement->old->hash : placement->unit->body.hash);
 		assert_int_equal(has->start_generation, placement->unit->start_generation);
 		assert_int_equal(has->restart_generation, placement->unit->restart_generation);
 		n++;
@@ -351,6 +376,26 @@ static void snapshot_machine(const struct machine *machine, struct fl_buf *text)
 	for (size_t i = 0; i < info->n_metadata; i++)
 		fl_buf_printf(text, " %s=%s", info->metadata[i]->key, info->metadata[i]->value);
 	fl_buf_text(text, "\n");
+}
+
+static void snapshot_rollout(const struct unit *unit, struct fl_buf *text)
+{
+	Pb__UnitRecord record = PB__UNIT_RECORD__INIT;
+
+	assert_int_equal(rollout_record(unit, &record, NULL), FL_OK);
+	if (unit->replica_of != NULL)
+		fl_buf_printf(text, " replica of %s", record.replica_of);
+	if (record.rollout != NULL)
+		fl_buf_printf(text, " rollout %d of %" PRIu64 " good %.*s",
+			(int)record.rollout->state, record.rollout->revision,
+			(int)record.good_content.len, (const char *)record.good_content.data);
+	for (size_t i = 0; i < record.n_trial; i++)
+		fl_buf_printf(text, " trial %s", record.trial[i]);
+	for (size_t i = 0; i < record.n_old_files; i++)
+		for (size_t k = 0; k < record.old_files[i]->n_machine_ids; k++)
+			fl_buf_printf(text, " old %s %s", record.old_files[i]->hash,
+				record.old_files[i]->machine_ids[k]);
+	rollout_record_fini(&record);
 }
 
 void fleet_snapshot(const struct core *core, struct fl_buf *text)
@@ -378,6 +423,7 @@ void fleet_snapshot(const struct core *core, struct fl_buf *text)
 			if (live(placement))
 				fl_buf_printf(text, " %s/%" PRIu64, machine->id, placement->epoch);
 		}
+		snapshot_rollout(unit, text);
 		if (unit->held != NULL)
 			fl_buf_printf(text, " held by %s/%" PRIu64, unit->held->machine->id,
 				unit->held->epoch);

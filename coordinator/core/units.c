@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "base/option.h"
 #include "coordinator/core/internal.h"
 #include "unitfiles/verify.h"
 
@@ -177,11 +178,32 @@ static enum fl_code body_follows(struct core *core, struct unit_body *body, stru
 	return FL_OK;
 }
 
+/* systemd.time(7), as far as times of starting go: "90", "5min 20s". 0: it has no end, or is not
+ * understood. */
+static uint64_t read_start_timeout(const struct unit_file *file)
+{
+	FL_CLEANUP_STRV struct fl_strv words = {0};
+	const char *value = unit_file_value(file, "Service", "TimeoutStartSec",
+		unit_file_value(file, "Service", "TimeoutSec", ""));
+	uint64_t sum_ms = 0, ms;
+
+	if (fl_strv_split(&words, value, " \t", NULL) != FL_OK)
+		return 0;
+	for (size_t i = 0; i < words.n; i++) {
+		if (fl_parse_duration_ms(words.items[i], &ms, NULL) != FL_OK)
+			return 0;
+		sum_ms += ms;
+	}
+	return sum_ms;
+}
+
 static enum fl_code body_read(struct core *core, const char *name, bool verify,
 	struct unit_report *report, struct unit_body *body, struct fl_error *err)
 {
 	FL_CLEANUP(unit_file_freep) struct unit_file *file = NULL;
 	enum unit_flags flags = body->lenient ? UNIT_LENIENT : 0;
+	/* How many there are and how they change is no matter of theirs. */
+	static const char *const own_keys[] = {"Replicas", "MaxUnavailable", "MinHealthySec"};
 
 	if (verify) {
 		FL_TRY(unit_verify_read(body->content, body->content_len, name, name, flags, report,
@@ -191,6 +213,10 @@ static enum fl_code body_read(struct core *core, const char *name, bool verify,
 		FL_TRY(unit_rules_read(file, name, flags, report, &body->rules, err));
 	}
 	FL_TRY(unit_file_hash(file, body->hash, err));
+	if (body->rules.replicas > 0)
+		FL_TRY(unit_file_hash_without(
+			file, "X-Flota", own_keys, FL_COUNT(own_keys), body->replica_hash, err));
+	body->start_timeout_ms = read_start_timeout(file);
 	body->description = fl_strdup(unit_file_value(file, "Unit", "Description", ""));
 	if (body->description == NULL)
 		return FL_FAIL_NO_MEMORY(err);
@@ -217,6 +243,20 @@ enum fl_code unit_body_read(struct core *core, const char *name, const void *con
 	return FL_OK;
 }
 
+enum fl_code unit_body_load(struct core *core, const char *name, const ProtobufCBinaryData *content,
+	bool lenient, struct unit_body *ret_body, struct fl_error *err)
+{
+	enum fl_code code = unit_body_read(
+		core, name, content->data, content->len, lenient, false, NULL, ret_body, err);
+
+	if (code == FL_OK || code == FL_E_NO_MEMORY || lenient)
+		return code;
+	FL_TRY(unit_body_read(
+		core, name, content->data, content->len, true, false, NULL, ret_body, err));
+	ret_body->lenient = false;
+	return FL_OK;
+}
+
 void unit_body_fini(struct core *core, struct unit_body *body)
 {
 	for (size_t i = 0; body->follows != NULL && i < body->rules.machine_of.n; i++) {
@@ -231,8 +271,9 @@ void unit_body_fini(struct core *core, struct unit_body *body)
 	*body = (struct unit_body){0};
 }
 
-void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body)
+void unit_body_swap(struct core *core, struct unit *unit, struct unit_body *body)
 {
+	struct unit_body old = unit->body;
 	struct placement *placement;
 	bool was_exclusive = unit->body.content != NULL
 				     ? unit->body.rules.exclusive
@@ -240,9 +281,10 @@ void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body)
 
 	FL_LIST_FOREACH (placement, &unit->placements, of_unit)
 		placement_unindex(placement);
-	unit_body_fini(core, &unit->body);
+	for (size_t i = 0; i < old.rules.machine_of.n; i++)
+		fl_list_remove(&old.follows[i].link);
 	unit->body = *body;
-	*body = (struct unit_body){0};
+	*body = old;
 	for (size_t i = 0; i < unit->body.rules.machine_of.n; i++) {
 		struct follow *follow = &unit->body.follows[i];
 
@@ -253,6 +295,12 @@ void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body)
 		placement_index(placement);
 	if (core->loaded && unit->body.content != NULL)
 		exclusive_file_changed(core, unit, was_exclusive);
+}
+
+void unit_body_set(struct core *core, struct unit *unit, struct unit_body *body)
+{
+	unit_body_swap(core, unit, body);
+	unit_body_fini(core, body);
 }
 
 /* ---- Coming and going -------------------------------------------------------------------- */
@@ -278,6 +326,7 @@ enum fl_code unit_add(struct core *core, const char *name, const char *tenant,
 		}
 		unit->write.kind = MARK_UNIT;
 		fl_list_init(&unit->placements);
+		fl_list_init(&unit->replicas);
 		RB_INSERT(unit_tree, &core->units, unit);
 	}
 	fl_list_remove(&unit->reap);
@@ -295,6 +344,8 @@ void unit_forget(struct core *core, struct unit *unit)
 {
 	struct unit_body none = {0};
 
+	rollout_drop(core, unit);
+	replica_unlink(unit);
 	unit_body_set(core, unit, &none);
 	unit->gone = true;
 	unit->desired = PB__DESIRED_STATE__INACTIVE;
@@ -318,6 +369,8 @@ void unit_reap(struct core *core)
 
 void unit_free(struct core *core, struct unit *unit)
 {
+	struct unit *replica, *next;
+
 	if (unit->queue != NULL)
 		RB_REMOVE(wait_tree, unit->queue, unit);
 	fl_list_remove(&unit->recheck);
@@ -326,6 +379,10 @@ void unit_free(struct core *core, struct unit *unit)
 	fl_list_remove(&unit->reap);
 	fl_list_remove(&unit->write.link);
 	fl_list_remove(&unit->changed);
+	replica_unlink(unit);
+	FL_LIST_FOREACH_SAFE (replica, &unit->replicas, replica, next)
+		replica_unlink(replica);
+	rollout_drop(core, unit);
 	unit_body_fini(core, &unit->body);
 	family_leave(core, unit);
 	free(unit->stored_machine_id);
