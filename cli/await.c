@@ -14,6 +14,9 @@
  * that asks for all, so that nothing is missed when a coordinator came back with older revisions. */
 #define HOLD_MS 20000U
 
+/* Whoever waits longer sees for what. */
+#define PROGRESS_AFTER_MS 1000U
+
 struct await {
 	struct connection *connection;
 	struct change *changes;
@@ -183,18 +186,19 @@ static void show_progress(void *userdata)
 {
 	const struct await *await = userdata;
 	const struct change *first = NULL;
-	char text[WAIT_TEXT_MAX + 256], others[64] = "";
+	char text[WAIT_TEXT_MAX + 512], done[64] = "";
 
 	for (size_t i = 0; i < await->n && first == NULL; i++)
 		if (await->changes[i].outcome == CHANGE_PENDING)
 			first = &await->changes[i];
 	if (first == NULL)
 		return;
-	if (await->n_pending > 1)
-		(void)snprintf(others, sizeof(others), " (and %zu more)", await->n_pending - 1);
-	(void)snprintf(text, sizeof(text), "%" PRIu64 " s: %s: %s%s",
-		(fl_clock_boot_ms() - await->began_ms) / 1000, first->name,
-		first->text != NULL ? first->text : "waits", others);
+	if (await->n > 1)
+		(void)snprintf(done, sizeof(done), "%zu of %zu done, ", await->n - await->n_pending,
+			await->n);
+	(void)snprintf(text, sizeof(text), "%" PRIu64 " s: %s%s: %s",
+		(fl_clock_boot_ms() - await->began_ms) / 1000, done, first->name,
+		first->text != NULL ? first->text : "waits");
 	term_progress(text);
 }
 
@@ -228,6 +232,9 @@ static enum fl_code run(struct await *await, struct fl_error *err)
 		if (await->timeout_ms > 0 && await->timeout_ms - waited_ms < hold_ms)
 			hold_ms = (uint32_t)(await->timeout_ms - waited_ms);
 		FL_TRY(ask(await, hold_ms, err));
+		/* A line that was there when units were told is there again at once. */
+		if (waited_ms >= PROGRESS_AFTER_MS)
+			show_progress(await);
 	}
 	return FL_OK;
 }

@@ -8,7 +8,7 @@
 
 #include "cli/dialect.h"
 
-static bool progress_shown;
+static bool progress_shown, progress_off;
 
 static void begin(const char *before)
 {
@@ -64,10 +64,29 @@ const char *term_begin(enum term_colour colour)
 	return "";
 }
 
+void term_progress_off(void)
+{
+	progress_off = true;
+}
+
+/* As much of the text as the line has room for, by characters; texts come from machines, so nothing
+ * in it moves the cursor. */
+static void put_progress(const char *text, unsigned width)
+{
+	unsigned column = 0;
+
+	for (; *text != '\0'; text++) {
+		bool begins = ((unsigned char)*text & 0xc0) != 0x80;
+
+		if (begins && ++column >= width)
+			break;
+		fputc((unsigned char)*text < ' ' || *text == 0x7f ? ' ' : *text, stderr);
+	}
+}
+
 void term_progress(const char *text)
 {
 	struct winsize size = {0};
-	int width;
 
 	if (text == NULL) {
 		if (progress_shown)
@@ -75,12 +94,12 @@ void term_progress(const char *text)
 		progress_shown = false;
 		return;
 	}
-	if (!isatty(STDERR_FILENO))
+	if (progress_off || !isatty(STDERR_FILENO))
 		return;
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2)
 		size.ws_col = 80;
-	width = size.ws_col - 1;
-	fprintf(stderr, "\r\033[K%.*s", width, text);
+	fputs("\r\033[K", stderr);
+	put_progress(text, size.ws_col);
 	progress_shown = true;
 }
 

@@ -31,5 +31,7 @@ enum fl_code term_confirm(
 	const char *question, const char *otherwise, struct fl_error *err) FL_MUST_CHECK;
 
 /* Shows @text as the one line of progress on standard error, cut to the terminal's width; NULL
- * takes it away. Nothing happens where that is no terminal. */
+ * takes it away. Nothing happens where that is no terminal, nor after term_progress_off(), for
+ * programs that look on. */
 void term_progress(const char *text);
+void term_progress_off(void);

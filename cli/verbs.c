@@ -18,6 +18,7 @@
 #include "cli/operate.h"
 #include "cli/rebalance.h"
 #include "cli/ssh.h"
+#include "cli/term.h"
 #include "cli/verify.h"
 #include "cli/watch.h"
 
@@ -633,6 +634,8 @@ enum fl_code command_wants_json(const struct command *command, bool *ret_json, s
 	const char *output = command->options->output;
 
 	*ret_json = strcmp(output, "json") == 0;
+	if (*ret_json)
+		term_progress_off();
 	if (!*ret_json && strcmp(output, "text") != 0)
 		return FL_FAIL(
 			err, FL_E_USAGE, "--output: \"%s\" is neither text nor json", output);
