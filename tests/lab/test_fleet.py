@@ -693,6 +693,20 @@ def test_resources_and_soft_rules(clean):
 	assert len({clean.runs_on(f"spread{i}.service") for i in range(3)}) == 3
 
 
+def test_drain_and_rebalance(clean, n1, n2, n3):
+	"""Better: "no resources, no rebalance, no drain, no soft rules". Drain and rebalance."""
+	def units():
+		return {host.name: len(host.systemctl("list-units", "--state=active", "--plain", "--no-legend",
+			"u*.service").stdout.splitlines()) for host in (n1, n2, n3)}
+	clean.flotactl("start", *[clean.write(f"u{i}.service", service()) for i in range(6)])
+	assert units() == {"n1": 2, "n2": 2, "n3": 2}
+	clean.flotactl("drain", n1.machine_id)
+	assert units() == {"n1": 0, "n2": 3, "n3": 3}
+	clean.flotactl("uncordon", n1.machine_id)
+	clean.flotactl("rebalance", "--yes")
+	wait_until(lambda: units() == {"n1": 2, "n2": 2, "n3": 2}, "units to be spread again")
+
+
 def test_status_and_journal_without_ssh(clean, n1):
 	"""Better: "status, journal, ssh need SSH to the host"."""
 	clean.start("a.service", service(fleet=on("n1"), start="echo hello; exec sleep infinity"))
