@@ -31,15 +31,14 @@
 #include "agent/link.h"
 #include "agent/reconcile.h"
 #include "agent/systemd/systemd.h"
+#include "agent/trust.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "proto/wire.h"
-#include "transport/identity.h"
-#include "transport/tls.h"
 
-#define DRIVER_WAIT_MS       3000U /* for its capabilities, before the coordinator hears of us */
-#define CREDENTIALS_RETRY_MS 30000U
+#define OPEN_RETRY_MS  30000U
+#define DRIVER_WAIT_MS 3000U /* for its capabilities, before the coordinator hears of us */
 
 struct agent {
 	uv_loop_t *loop;
@@ -48,7 +47,7 @@ struct agent {
 	struct fl_strv metadata_words;
 	Pb__Metadata *metadata;
 	size_t n_metadata;
-	struct tls_credentials *credentials;
+	struct trust *trust;
 
 	struct driver_handlers driver_handlers;
 	struct driver *systemd; /* NULL: this machine cannot run its units */
@@ -57,6 +56,7 @@ struct agent {
 	struct disk *disk;
 	struct calls *calls;
 	struct link *link; /* NULL until the driver is ready and there are credentials */
+	bool opening; /* the driver is ready, or was waited for long enough */
 	uv_timer_t opener; /* of link */
 	uv_prepare_t flush;
 
@@ -389,53 +389,55 @@ static const struct calls_handlers calls_handlers = {
 
 /* ---- The connection ----------------------------------------------------------------------- */
 
-static enum fl_code load_credentials(struct agent *agent, struct fl_error *err)
+static void on_opener(uv_timer_t *timer);
+
+static void open_link(struct agent *agent)
 {
-	const struct config *config = agent->config;
-	struct tls_files files = {.ca = config->ca_certificate,
-		.certificate = config->certificate,
-		.key = config->key};
-	FL_CLEANUP(tls_credentials_unrefp) struct tls_credentials *credentials = NULL;
-	const struct identity *identity;
+	struct link_config config = {.urls = &agent->config->coordinators,
+		.credentials = trust_credentials(agent->trust),
+		.machine_id = agent->facts.machine_id};
+	struct fl_error err = {.code = FL_OK};
 
-	if (agent->credentials != NULL)
-		return FL_OK;
-	FL_TRY(tls_credentials_load(&files, &credentials, err));
-	identity = tls_credentials_identity(credentials);
-	if (identity->kind != IDENTITY_MACHINE ||
-		strcmp(identity->name, agent->facts.machine_id) != 0) {
-		char who[2 * IDENTITY_PART_MAX];
-
-		identity_describe(identity, who, sizeof(who));
-		return FL_FAIL(err, FL_E_DENIED,
-			"%s is the certificate of %s, and this is machine %s (/etc/machine-id); have "
-			"one made for it: flota-coordinator issue machine %s",
-			config->certificate, who, agent->facts.machine_id, agent->facts.machine_id);
-	}
-	agent->credentials = FL_TAKE(credentials);
-	return FL_OK;
-}
-
-static enum fl_code open_link(struct agent *agent, struct fl_error *err)
-{
-	struct link_config config = {
-		.urls = &agent->config->coordinators, .machine_id = agent->facts.machine_id};
-
-	FL_TRY(load_credentials(agent, err));
-	config.credentials = agent->credentials;
-	return link_open(&agent->link, agent->loop, &config, &link_handlers, agent, err);
+	if (link_open(&agent->link, agent->loop, &config, &link_handlers, agent, &err) == FL_OK)
+		return;
+	fl_log(FL_ERROR, "link.open", "error=%s", fl_error_text(&err));
+	agent->link = NULL;
+	(void)uv_timer_start(&agent->opener, on_opener, OPEN_RETRY_MS, 0);
 }
 
 /* Without a certificate the units run all the same, after a reboot too. */
+static void on_credentials(struct tls_credentials *credentials, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	if (agent->link != NULL)
+		link_set_credentials(agent->link, credentials);
+	else if (agent->opening)
+		open_link(agent);
+}
+
+static enum fl_code on_renew(Pb__RenewRequest *request, trust_renewed done, void *done_userdata,
+	void *userdata, struct fl_error *err)
+{
+	struct agent *agent = userdata;
+
+	if (agent->link == NULL)
+		return FL_FAIL(err, FL_E_UNAVAILABLE, "not connected");
+	return link_renew(agent->link, request, done, done_userdata, err);
+}
+
+static const struct trust_handlers trust_handlers = {
+	.credentials = on_credentials,
+	.renew = on_renew,
+};
+
 static void on_opener(uv_timer_t *timer)
 {
 	struct agent *agent = FL_CONTAINER(timer, struct agent, opener);
-	struct fl_error err = {.code = FL_OK};
 
-	if (agent->link != NULL || open_link(agent, &err) == FL_OK)
-		return;
-	fl_log(FL_ERROR, "link.open", "error=%s", fl_error_text(&err));
-	(void)uv_timer_start(timer, on_opener, CREDENTIALS_RETRY_MS, 0);
+	agent->opening = true;
+	if (agent->link == NULL && agent->trust != NULL && trust_credentials(agent->trust) != NULL)
+		open_link(agent);
 }
 
 /* Between a driver and the reconciler: what a ready driver can do is told the coordinator. */
@@ -557,9 +559,8 @@ static enum fl_code begin(struct agent *agent, struct fl_error *err)
 	FL_TRY(restore(agent, path, err));
 	/* A machine with units to run does so even with a bad certificate; one that is only being
 	 * set up says at once what is wrong. */
-	if (reconcile_count(agent->reconcile) == 0)
-		FL_TRY(load_credentials(agent, err));
-	return FL_OK;
+	return trust_open(&agent->trust, agent->loop, config, &agent->facts,
+		reconcile_count(agent->reconcile) > 0, &trust_handlers, agent, err);
 }
 
 enum fl_code agent_open(struct agent **ret_agent, uv_loop_t *loop, const struct config *config,
@@ -596,7 +597,6 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void agent_free(struct agent *agent)
 {
-	tls_credentials_unref(agent->credentials);
 	fl_strv_fini(&agent->metadata_words);
 	fl_strv_fini(&agent->capabilities);
 	free(agent->metadata);
@@ -615,6 +615,8 @@ static void close_next(void *userdata)
 
 	if (agent->link != NULL)
 		link_close(FL_TAKE(agent->link), close_next, agent);
+	else if (agent->trust != NULL)
+		trust_close(FL_TAKE(agent->trust), close_next, agent);
 	else if (agent->calls != NULL)
 		calls_close(FL_TAKE(agent->calls), close_next, agent);
 	else if (agent->disk != NULL)

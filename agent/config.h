@@ -9,6 +9,8 @@
 struct config {
 	struct fl_strv coordinators;
 	char *ca_certificate, *certificate, *key;
+	char *token_file;
+	struct fl_strv doors;
 	struct fl_strv metadata;
 	char *address;
 	char *state_directory, *runtime_directory;

@@ -281,16 +281,32 @@ static enum fl_code send_request(struct enroll *enroll, struct fl_error *err)
 	return code;
 }
 
+/* Somebody may have brought another token since. */
+static void reread_token(struct enroll *enroll)
+{
+	struct tls_credentials *credentials = NULL;
+	uint8_t pin[TLS_PIN_BYTES];
+
+	memcpy(pin, enroll->token.pin, sizeof(pin));
+	if (enroll->token.id[0] == '\0' || read_token(enroll, NULL) != FL_OK ||
+		memcmp(pin, enroll->token.pin, sizeof(pin)) == 0 ||
+		tls_credentials_pinned(enroll->token.pin, &credentials, NULL) != FL_OK)
+		return;
+	tls_credentials_unref(enroll->credentials);
+	enroll->credentials = credentials;
+}
+
 static void knock(struct enroll *enroll)
 {
 	static const struct transport_client_handlers handlers = {.connection = NULL};
-	const struct transport_client_config config = {
+	struct transport_client_config config = {
 		.url = enroll->doors.items[enroll->door],
-		.credentials = enroll->credentials,
 		.message_max = LIMIT_MESSAGE,
 	};
 	struct fl_error err = {.code = FL_OK};
 
+	reread_token(enroll);
+	config.credentials = enroll->credentials;
 	fl_fsm_move(&enroll->fsm, ENROLL_KNOCKING, config.url);
 	if (transport_client_open(
 		    &enroll->client, enroll->loop, &config, &handlers, enroll, &err) != FL_OK) {

@@ -70,6 +70,11 @@ struct output {
 	void *call;
 };
 
+struct renewal {
+	trust_renewed done;
+	void *userdata;
+};
+
 struct link {
 	uv_loop_t *loop;
 	const struct link_handlers *handlers;
@@ -80,6 +85,8 @@ struct link {
 	size_t url;
 	unsigned failures; /* attempts since it was connected */
 	bool moving; /* to the next coordinator, when the client is closed */
+	struct transport_client *old; /* with credentials that are no longer ours; NULL: none */
+	uv_timer_t drain; /* of it */
 	char *machine_id;
 	uint64_t session;
 
@@ -97,7 +104,8 @@ struct link {
 	bool all_wanted; /* all states are to be reported */
 	bool in_all; /* and pages of that are on their way */
 
-	unsigned closing;
+	unsigned clients; /* that are not closed yet */
+	unsigned closing; /* timers that are not closed yet; 0 but while the link is closed */
 	void (*closed)(void *userdata);
 	void *closed_userdata;
 };
@@ -399,17 +407,63 @@ enum fl_code link_send_output(struct link *link, Pb__CallOutputRequest *message,
 	return code;
 }
 
+/* ---- Certificates ------------------------------------------------------------------------- */
+
+static void on_renew_reply(enum fl_code code, const uint8_t *data, size_t len,
+	const struct fl_error *call_err, void *userdata)
+{
+	FL_CLEANUP(wire_freep) Pb__Envelope *envelope = NULL;
+	struct renewal *renewal = userdata;
+	struct fl_error err = {.code = FL_OK};
+
+	if (unpack(code, data, len, call_err, PB__ENVELOPE__BODY_CERTIFICATE_REPLY, &envelope,
+		    &err) == FL_OK)
+		renewal->done(envelope->certificate_reply, NULL, renewal->userdata);
+	else
+		renewal->done(NULL, &err, renewal->userdata);
+	free(renewal);
+}
+
+enum fl_code link_renew(struct link *link, Pb__RenewRequest *request, trust_renewed done,
+	void *done_userdata, struct fl_error *err)
+{
+	Pb__Envelope envelope = PB__ENVELOPE__INIT;
+	struct renewal *renewal = FL_NEW(struct renewal);
+	enum fl_code code;
+
+	if (renewal == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	*renewal = (struct renewal){.done = done, .userdata = done_userdata};
+	request->machine_id = link->machine_id;
+	envelope.deadline_ms = ANSWER_MS;
+	envelope.body_case = PB__ENVELOPE__BODY_RENEW_REQUEST;
+	envelope.renew_request = request;
+	code = call(link, &envelope, ANSWER_MS, on_renew_reply, renewal, NULL, err);
+	if (code != FL_OK)
+		free(renewal);
+	return code;
+}
+
 /* ---- The connection ----------------------------------------------------------------------- */
 
-static void on_client_closed(void *userdata);
+static void finish_close(struct link *link);
+
+static void on_client_closed(void *userdata)
+{
+	struct link *link = userdata;
+
+	link->clients--;
+	finish_close(link);
+}
 
 static void on_client_moved(void *userdata)
 {
 	struct link *link = userdata;
 
 	link->moving = false;
-	if (link->closing > 0) {
-		on_client_closed(link);
+	link->clients--;
+	if (link->closed != NULL) {
+		finish_close(link);
 		return;
 	}
 	link->url = (link->url + 1) % link->urls.n;
@@ -447,8 +501,10 @@ static enum fl_code client_open(struct link *link, struct fl_error *err)
 		.reconnect_max_ms = RECONNECT_MAX_MS};
 
 	link->failures = 0;
-	return transport_client_open(
-		&link->client, link->loop, &config, &client_handlers, link, err);
+	FL_TRY(transport_client_open(
+		&link->client, link->loop, &config, &client_handlers, link, err));
+	link->clients++;
+	return FL_OK;
 }
 
 static void connect_next(struct link *link)
@@ -461,6 +517,32 @@ static void connect_next(struct link *link)
 	fl_log(FL_ERROR, "link.open", "coordinator=%s error=%s", link->urls.items[link->url],
 		fl_error_text(&err));
 	link->client = NULL;
+}
+
+static void drop_old(struct link *link)
+{
+	if (link->old != NULL)
+		transport_client_close(FL_TAKE(link->old), on_client_closed, link);
+}
+
+static void on_drain(uv_timer_t *timer)
+{
+	drop_old(FL_CONTAINER(timer, struct link, drain));
+}
+
+void link_set_credentials(struct link *link, struct tls_credentials *credentials)
+{
+	tls_credentials_unref(link->credentials);
+	link->credentials = tls_credentials_ref(credentials);
+	if (link->moving || link->client == NULL)
+		return; /* the next one has them */
+	drop_old(link);
+	link->old = FL_TAKE(link->client);
+	connect_next(link);
+	/* All but the question ends by itself, and the question is asked again on the new one. */
+	(void)uv_timer_start(&link->drain, on_drain, OUTPUT_MS + ANSWER_MS, 0);
+	if (link->asking != NULL)
+		transport_call_cancel(link->asking);
 }
 
 enum fl_code link_open(struct link **ret_link, uv_loop_t *loop, const struct link_config *config,
@@ -494,19 +576,20 @@ enum fl_code link_open(struct link **ret_link, uv_loop_t *loop, const struct lin
 	fl_fsm_init(&link->report, &report_fsm_def, "report");
 	(void)uv_timer_init(loop, &link->pause);
 	(void)uv_timer_init(loop, &link->beat);
-	link->pause.data = link->beat.data = link;
+	(void)uv_timer_init(loop, &link->drain);
+	link->pause.data = link->beat.data = link->drain.data = link;
 	(void)uv_timer_start(&link->pause, on_pause, 0, 0);
 	beat_after(link, 1); /* behind the first question */
 	*ret_link = link;
 	return FL_OK;
 }
 
-static void one_closed(struct link *link)
+static void finish_close(struct link *link)
 {
 	void (*closed)(void *userdata) = link->closed;
 	void *userdata = link->closed_userdata;
 
-	if (--link->closing > 0)
+	if (closed == NULL || link->closing > 0 || link->clients > 0)
 		return;
 	tls_credentials_unref(link->credentials);
 	fl_strv_fini(&link->urls);
@@ -517,25 +600,25 @@ static void one_closed(struct link *link)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-	one_closed(handle->data);
-}
+	struct link *link = handle->data;
 
-static void on_client_closed(void *userdata)
-{
-	one_closed(userdata);
+	link->closing--;
+	finish_close(link);
 }
 
 void link_close(struct link *link, void (*closed)(void *userdata), void *userdata)
 {
+	uv_timer_t *const timers[] = {&link->pause, &link->beat, &link->drain};
+
 	fl_fsm_move(&link->sync, SYNC_CLOSED, "closed");
 	fl_fsm_move(&link->report, REPORT_CLOSED, "closed");
 	link->closed = closed;
 	link->closed_userdata = userdata;
-	link->closing = 3;
-	uv_close((uv_handle_t *)&link->pause, on_timer_closed);
-	uv_close((uv_handle_t *)&link->beat, on_timer_closed);
+	for (size_t i = 0; i < FL_COUNT(timers); i++) {
+		link->closing++;
+		uv_close((uv_handle_t *)timers[i], on_timer_closed);
+	}
+	drop_old(link);
 	if (link->client != NULL)
 		transport_client_close(FL_TAKE(link->client), on_client_closed, link);
-	else if (!link->moving)
-		on_client_closed(link);
 }

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "agent/calls.h"
+#include "agent/trust.h"
 #include "base/error.h"
 #include "base/strv.h"
 #include "proto/flota.pb-c.h"
@@ -62,6 +63,14 @@ void link_report(struct link *link);
 
 /* The machine's facts have changed: they are told at once. */
 void link_info_changed(struct link *link);
+
+/* Goes on with a new connection that shows @credentials. The old one is kept until what is under way
+ * on it has ended. */
+void link_set_credentials(struct link *link, struct tls_credentials *credentials);
+
+/* A new certificate: see trust.h. The request's machine ID is set here. */
+enum fl_code link_renew(struct link *link, Pb__RenewRequest *request, trust_renewed done,
+	void *done_userdata, struct fl_error *err) FL_MUST_CHECK;
 
 /* Output of a call: see calls.h. */
 enum fl_code link_send_output(struct link *link, Pb__CallOutputRequest *output, calls_sent sent,

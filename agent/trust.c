@@ -44,9 +44,29 @@ static uint64_t wall_ms(void)
 	return fl_clock_real_us() / 1000U;
 }
 
+static void on_timer(uv_timer_t *timer);
+
+/* When something is due, or may be. A renewal that failed is tried several times before the
+ * certificate's end. */
+static void look_later(struct trust *trust)
+{
+	const struct certificate_facts *certificate = &trust->certificate;
+	uint64_t now_ms = wall_ms(), ms = LOOK_MS;
+
+	if (trust->credentials == NULL)
+		ms = RETRY_MS;
+	else if (certificate->renew_at_ms > now_ms && certificate->renew_at_ms - now_ms < ms)
+		ms = certificate->renew_at_ms - now_ms;
+	else if (certificate->renew_at_ms <= now_ms && certificate->end_ms > now_ms &&
+		 (certificate->end_ms - now_ms) / 8 < ms)
+		ms = (certificate->end_ms - now_ms) / 8;
+	(void)uv_timer_start(&trust->timer, on_timer, ms > LOOK_MIN_MS ? ms : LOOK_MIN_MS, 0);
+}
+
 static void tell(struct trust *trust)
 {
 	trust->told = true;
+	look_later(trust);
 	trust->handlers.credentials(trust->credentials, trust->userdata);
 }
 
@@ -96,8 +116,6 @@ static enum fl_code load(struct trust *trust, struct fl_error *err)
 }
 
 /* ---- Renewing ----------------------------------------------------------------------------- */
-
-static void look_later(struct trust *trust, uint64_t ms);
 
 static enum fl_code take_renewed(
 	struct trust *trust, const Pb__CertificateReply *reply, struct fl_error *err)
@@ -197,24 +215,10 @@ static void on_timer(uv_timer_t *timer)
 	struct trust *trust = timer->data;
 	struct fl_error err = {.code = FL_OK};
 	enum fl_code code = look(trust, &err);
-	uint64_t now_ms = wall_ms(), ms = LOOK_MS;
 
 	if (code != FL_OK && code != FL_E_UNAVAILABLE)
 		fl_log(FL_ERROR, "trust.failed", "error=%s", fl_error_text(&err));
-	if (trust->credentials == NULL)
-		ms = RETRY_MS;
-	else if (trust->certificate.renew_at_ms > now_ms &&
-		 trust->certificate.renew_at_ms - now_ms < ms)
-		ms = trust->certificate.renew_at_ms - now_ms;
-	else if (trust->certificate.end_ms > now_ms &&
-		 (trust->certificate.end_ms - now_ms) / 8 < ms)
-		ms = (trust->certificate.end_ms - now_ms) / 8;
-	look_later(trust, ms > LOOK_MIN_MS ? ms : LOOK_MIN_MS);
-}
-
-static void look_later(struct trust *trust, uint64_t ms)
-{
-	(void)uv_timer_start(&trust->timer, on_timer, ms, 0);
+	look_later(trust);
 }
 
 enum fl_code trust_open(struct trust **ret_trust, uv_loop_t *loop, const struct config *config,
@@ -243,7 +247,7 @@ enum fl_code trust_open(struct trust **ret_trust, uv_loop_t *loop, const struct 
 	}
 	(void)uv_timer_init(loop, &trust->timer);
 	trust->timer.data = trust;
-	look_later(trust, 0);
+	(void)uv_timer_start(&trust->timer, on_timer, 0, 0);
 	*ret_trust = trust;
 	return FL_OK;
 }

@@ -18,7 +18,7 @@
 #include "cli/operate.h"
 #include "cli/rebalance.h"
 #include "cli/ssh.h"
-#include "cli/term.h"
+#include "cli/token.h"
 #include "cli/verify.h"
 #include "cli/watch.h"
 
@@ -308,6 +308,42 @@ static const struct fl_option rebalance_options[] = {
 		.doc = "Move no more units than this (0: 1000)."},
 	OPTION_OUTPUT,
 };
+static const struct fl_option token_options[] = {
+	{.name = "ttl",
+		.type = FL_OPTION_DURATION,
+		.value_name = "TIME",
+		.initial = "15min",
+		.min = 1000,
+		.max = UINT64_C(30) * 24 * 3600 * 1000,
+		AT(ttl_ms),
+		.doc = "How long the token is good for; at most 30 days."},
+	{.name = "uses",
+		.type = FL_OPTION_UINT,
+		.value_name = "N",
+		.initial = "1",
+		.min = 1,
+		.max = 100000,
+		AT(uses),
+		.doc = "How many machines it lets in."},
+	{.name = "name",
+		.type = FL_OPTION_STRING,
+		.value_name = "HOSTNAME",
+		AT(name),
+		.doc = "Only a machine of this host name."},
+	{.name = "machine",
+		.short_name = 'm',
+		.type = FL_OPTION_STRING,
+		.value_name = "ID",
+		AT(machine),
+		.doc = "Only the machine with this ID, be it a member already: its old key is "
+		       "forgotten."},
+	{.name = "metadata",
+		.type = FL_OPTION_STRING,
+		.value_name = "KEY=VALUE,...",
+		AT(metadata),
+		.doc = "What the machine is, for MachineMetadata= of units, whatever it says of "
+		       "itself."},
+	OPTION_NO_LEGEND, OPTION_OUTPUT};
 
 #define OPTIONS(table) .options = (table), .n_options = FL_COUNT(table)
 #define ANY            SIZE_MAX
@@ -405,6 +441,12 @@ const struct verb verbs[] = {
 		"to the emptiest; each where its rules and preferences allow. Exclusive units, those "
 		"with MachineID=, OnMachineLoss=wait or MachineOf=, and global ones stay where they "
 		"are."},
+	{"token", "create | list | revoke TOKEN...", 1, ANY, OPTIONS(token_options), verb_token,
+		"Tokens, with which machines join the fleet",
+		"\"create\" prints a new one, once: the fleet keeps only a hash of it. A machine "
+		"whose agent finds it in /etc/flota/token joins with it, and knows by it that it "
+		"talks to this fleet's coordinator and nobody else's. \"revoke\" keeps out who "
+		"has not joined yet."},
 	{"ssh", "[MACHINE | UNIT] [COMMAND...]", 0, ANY, OPTIONS(ssh_options), verb_ssh,
 		"A shell, or a command, on a machine by ssh(1)",
 		"MACHINE is an ID or the beginning of one, UNIT a unit on one machine. All else is "

@@ -40,6 +40,9 @@ struct cli_options {
 	char *reason;
 	uint64_t deadline_ms, parallel, max_moves;
 
+	/* Of token. */
+	char *name, *metadata;
+	uint64_t ttl_ms, uses;
 };
 
 /* One use of a verb. */

@@ -1,11 +1,14 @@
 #include "coordinator/config.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "base/memory.h"
 
 /* A lease below a second would turn every hiccup of a network into a lost machine. */
 #define LEASE_MIN_MS 1000
+
+#define LIFE_MIN_MS 10000
 
 #define AT(field) offsetof(struct config, field)
 
@@ -17,6 +20,22 @@ static const struct fl_option options[] = {
 		       "ipc:///PATH; may be given several times, an empty value forgets those "
 		       "before. Default: tls+tcp://0.0.0.0:7440 ipc:///run/flota/coordinator.sock.",
 		.offset = AT(listen)},
+	{.name = "door",
+		.type = FL_OPTION_LIST,
+		.value_name = "URL",
+		.doc = "Where machines join that have no certificate yet: tls+tcp://ADDRESS:PORT; "
+		       "nothing else is heard there. May be given several times. Default: the "
+		       "first TLS address of --listen, one port higher; \"none\" keeps it shut.",
+		.offset = AT(doors)},
+	{.name = "certificate-life",
+		.type = FL_OPTION_DURATION,
+		.min = LIFE_MIN_MS,
+		.max = UINT64_C(366) * 24 * 3600 * 1000,
+		.initial = "24h",
+		.value_name = "DURATION",
+		.doc = "How long the certificate of a machine that joined is good for; it is renewed "
+		       "from half its life on. At least 10s.",
+		.offset = AT(certificate_life_ms)},
 	{.name = "data-directory",
 		.type = FL_OPTION_STRING,
 		.initial = "/var/lib/flota/coordinator",
@@ -50,6 +69,36 @@ void config_fini(struct config *config)
 	fl_options_fini(&config_program.table, config);
 }
 
+/* Beside the first TLS address, one port higher; a port that the kernel chooses stays one. */
+static enum fl_code default_door(struct config *config, struct fl_error *err)
+{
+	for (size_t i = 0; i < config->listen.n; i++) {
+		const char *url = config->listen.items[i], *colon = strrchr(url, ':');
+		FL_CLEANUP(fl_freep) char *door = NULL;
+		uint64_t port;
+
+		/* A URL that is none is the transport's to complain about. */
+		if (strncmp(url, "tls+tcp", 7) != 0 || colon == NULL ||
+			fl_parse_uint(colon + 1, &port, NULL) != FL_OK || port >= UINT16_MAX)
+			continue;
+		door = fl_printf(
+			"%.*s:%u", (int)(colon - url), url, port > 0 ? (unsigned)port + 1 : 0U);
+		if (door == NULL)
+			return FL_FAIL_NO_MEMORY(err);
+		return fl_strv_add(&config->doors, door, err);
+	}
+	return FL_OK;
+}
+
+static enum fl_code complete_door(struct config *config, struct fl_error *err)
+{
+	if (config->doors.n == 0)
+		return default_door(config, err);
+	if (config->doors.n == 1 && strcmp(config->doors.items[0], "none") == 0)
+		fl_strv_fini(&config->doors);
+	return FL_OK;
+}
+
 /* No default in the table: there it would be added to, and a coordinator that was told to listen
  * on one address would still listen on all. */
 static enum fl_code complete_listen(struct config *config, struct fl_error *err)
@@ -67,6 +116,8 @@ enum fl_code config_load(
 
 	FL_TRY(fl_program_read(&config_program, argc, argv, true, config, ret_first, err));
 	code = complete_listen(config, err);
+	if (code == FL_OK)
+		code = complete_door(config, err);
 	if (code != FL_OK)
 		config_fini(config);
 	return code;

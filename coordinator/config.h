@@ -13,6 +13,8 @@
 
 struct config {
 	struct fl_strv listen;
+	struct fl_strv doors;
+	uint64_t certificate_life_ms;
 	char *data_directory;
 	uint64_t lease_ms;
 	struct fl_program_options program;

@@ -9,7 +9,10 @@
  *	watches.c         their long polls
  *	followers.c       who follows what happens
  *	service_agents.c  what machines ask; their long polls
+ *	service_join.c    tokens, machines that join, certificates
  *	service_calls.c   status and journal, between the two
+ *	attempts.c        how often an address may fail to join
+ *	descriptors.c     whether connections can be accepted
  *	tokens.c          replies remembered for requests that come twice
  *
  * All of it belongs to the loop's thread.
@@ -26,7 +29,9 @@
 
 struct accounts;
 struct agents;
+struct attempts;
 struct batch;
+struct ca;
 struct calls;
 struct followers;
 struct tokens;
@@ -37,6 +42,7 @@ struct coordinator {
 	const struct config *config;
 	const char *fleet;
 	struct core *core;
+	struct ca *ca; /* NULL: its key is kept elsewhere, and machines do not join by themselves */
 	struct core_effects effects;
 	struct store *store;
 	struct deadlines *deadlines;
@@ -44,6 +50,7 @@ struct coordinator {
 	struct accounts *accounts;
 	struct agents *agents;
 	struct calls *calls;
+	struct attempts *attempts;
 	struct followers *followers;
 	struct tokens *tokens;
 	struct watches *watches;

@@ -23,7 +23,9 @@
 #include "base/notify.h"
 #include "base/random.h"
 #include "coordinator/agents.h"
+#include "coordinator/attempts.h"
 #include "coordinator/batch.h"
+#include "coordinator/ca.h"
 #include "coordinator/calls.h"
 #include "coordinator/commands.h"
 #include "coordinator/exchange.h"
@@ -181,6 +183,9 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 	const struct transport_server_config config = {
 		.urls = (const char *const *)daemon->coordinator.config->listen.items,
 		.credentials = daemon->credentials,
+		.doors = daemon->coordinator.ca != NULL
+				 ? (const char *const *)daemon->coordinator.config->doors.items
+				 : NULL,
 		.message_max = LIMIT_MESSAGE,
 		.peer_requests_max = PEER_REQUESTS_MAX,
 		.peer_bytes_max = PEER_BYTES_MAX,
@@ -194,6 +199,7 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 static void serve(struct daemon *daemon)
 {
 	const struct core *core = daemon->coordinator.core;
+	const struct config *config = daemon->coordinator.config;
 
 	daemon->code = listen_on_all(daemon, &daemon->err);
 	if (daemon->code != FL_OK) {
@@ -201,11 +207,14 @@ static void serve(struct daemon *daemon)
 		return;
 	}
 	fl_fsm_move(&daemon->life, LIFE_SERVING, "the store has all that the core began with");
-	for (size_t i = 0; i < daemon->coordinator.config->listen.n; i++)
-		fl_log(FL_INFO, "coordinator.listening", "url=%s port=%u",
-			daemon->coordinator.config->listen.items[i],
+	for (size_t i = 0; i < config->listen.n; i++)
+		fl_log(FL_INFO, "coordinator.listening", "url=%s port=%u", config->listen.items[i],
 			(unsigned)transport_server_port(daemon->server, (unsigned)i));
 	fl_log(FL_NOTICE, "coordinator.ready",
+	for (size_t i = 0; i < config->doors.n && daemon->coordinator.ca != NULL; i++)
+		fl_log(FL_INFO, "coordinator.door", "url=%s port=%u", config->doors.items[i],
+			(unsigned)transport_server_port(
+				daemon->server, (unsigned)(config->listen.n + i)));
 		"fleet=%s units=%zu machines=%zu revision=%" PRIu64 " after_ms=%" PRIu64
 		" version=" FLOTA_VERSION,
 		core_fleet(core), core_unit_count(core), core_machine_count(core),
@@ -313,6 +322,21 @@ static enum fl_code load_credentials(struct daemon *daemon, struct fl_error *err
 }
 
 struct loading {
+/* An operator may keep the key in a safe place instead of here. */
+static enum fl_code load_ca(struct coordinator *coordinator, struct fl_error *err)
+{
+	const char *directory = coordinator->config->data_directory;
+	FL_CLEANUP(fl_freep) char *key = fl_printf("%s/ca.key", directory);
+
+	if (key == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	if (access(key, F_OK) == 0)
+		return ca_load(directory, &coordinator->ca, err);
+	fl_log(FL_NOTICE, "coordinator.no_ca_key",
+		"path=%s meaning=machines cannot join, nor renew their certificates", key);
+	return FL_OK;
+}
+
 	struct core *core;
 	size_t records;
 };
@@ -367,6 +391,7 @@ static enum fl_code make_parts(struct coordinator *coordinator, struct fl_error 
 }
 
 static void free_parts(struct coordinator *coordinator)
+	FL_TRY(attempts_new(&coordinator->attempts, err));
 {
 	batch_free(coordinator->batch);
 	if (coordinator->calls != NULL)
@@ -384,7 +409,9 @@ static void free_parts(struct coordinator *coordinator)
 static void open_handles(struct daemon *daemon)
 {
 	static const int numbers[FL_COUNT(daemon->signals)] = {SIGTERM, SIGINT};
+	attempts_free(coordinator->attempts);
 
+	ca_free(coordinator->ca);
 	(void)uv_prepare_init(&daemon->loop, &daemon->prepare);
 	daemon->prepare.data = daemon;
 	(void)uv_prepare_start(&daemon->prepare, on_prepare);
@@ -428,6 +455,7 @@ static enum fl_code begin(struct daemon *daemon, struct fl_error *err)
 		open_handles(daemon);
 	return code;
 }
+	FL_TRY(load_ca(coordinator, err));
 
 static enum fl_code run(struct daemon *daemon, struct fl_error *err)
 {

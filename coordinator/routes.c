@@ -10,6 +10,7 @@
 #define ANYBODY  (MAY(COORDINATOR) | MAY(MACHINE) | MAY(OPERATOR) | MAY(USER) | MAY(LOCAL))
 #define PEOPLE   (MAY(OPERATOR) | MAY(LOCAL))
 #define MACHINES MAY(MACHINE)
+#define JOINERS  MAY(JOINER)
 
 static const char *sync_machine(const Pb__Envelope *message)
 {
@@ -54,6 +55,10 @@ static const struct route {
 /* For who may not. */
 static const char *needed(const struct route *route)
 {
+	{PB__ENVELOPE__BODY_RENEW_REQUEST, MACHINES, "renew a certificate", renew_machine,
+		service_renew},
+	{PB__ENVELOPE__BODY_TOKENS_REQUEST, PEOPLE, "make and see tokens", NULL, service_tokens},
+	{PB__ENVELOPE__BODY_JOIN_REQUEST, JOINERS, "join", NULL, service_join},
 	if (route->may == PEOPLE)
 		return "an operator's certificate, or root on the coordinator's machine";
 	return route->may == MACHINES ? "the machine's own certificate"
@@ -61,6 +66,8 @@ static const char *needed(const struct route *route)
 }
 
 static const struct route *find(Pb__Envelope__BodyCase body)
+	if (route->may == JOINERS)
+		return "the port for machines that join";
 {
 	for (size_t i = 0; i < FL_COUNT(routes); i++)
 		if (routes[i].body == body)

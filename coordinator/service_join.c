@@ -90,6 +90,7 @@ static enum fl_code create_token(struct exchange *exchange, char text[TOKEN_TEXT
 		token_format(&token, text);
 	explicit_bzero(&token, sizeof(token));
 	return code;
+	const char *machine_id = exchange->message->tokens_request->machine_id;
 }
 
 void service_tokens(struct exchange *exchange)

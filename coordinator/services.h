@@ -24,6 +24,11 @@ void service_events(struct exchange *exchange);
 void service_sync(struct exchange *exchange);
 void service_report(struct exchange *exchange);
 
+/* service_join.c: people; machines at the door; machines. */
+void service_tokens(struct exchange *exchange);
+void service_join(struct exchange *exchange);
+void service_renew(struct exchange *exchange);
+
 /* service_calls.c: people and machines. */
 void service_call(struct exchange *exchange);
 void service_call_output(struct exchange *exchange);

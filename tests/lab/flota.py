@@ -151,10 +151,14 @@ class Flota:
 		if names:
 			self.flotactl("destroy", *names)
 
-	def raw(self, directory, kind, message):
+	def raw(self, directory, kind, message, port=PORT):
 		"""Says this with the certificate in the directory; stdout is the reply in hexadecimal."""
 		files = (directory / name for name in ("ca.crt", f"{kind}.crt", f"{kind}.key"))
-		return self.fleet.run(HERE / "rawpeer", *files, GATEWAY, PORT, input=message.hex(), check=False)
+		return self.fleet.run(HERE / "rawpeer", *files, GATEWAY, port, input=message.hex(), check=False)
+
+	def token(self, *options):
+		"""The text of a new join token."""
+		return self.flotactl("token", "create", *options).stdout.strip()
 
 	# --- hosts ------------------------------------------------------------------------------------
 	def issue(self, *argv):
@@ -164,8 +168,9 @@ class Flota:
 			"--force")
 		return out
 
-	def new_host(self, name, metadata="", files=None, **options):
-		"""A host that is down, whose agent starts at each boot. `cgroup`: each layout in turn."""
+	def new_host(self, name, metadata="", files=None, token=None, **options):
+		"""A host that is down, whose agent starts at each boot. `cgroup`: each layout in turn.
+		With a token it joins by itself, else it is given a certificate."""
 		layouts = cgroup_layouts()
 		options.setdefault("cgroup", layouts[len(self.fleet.hosts) % len(layouts)])
 		host = self.fleet.new_host(name, **options)
@@ -177,7 +182,10 @@ class Flota:
 			"/etc/systemd/system/flota-fence.service": FENCE_UNIT,
 		})
 		host.install(files or {})
-		self.install_certificate(host, self.issue("machine", host.machine_id))
+		if token is None:
+			self.install_certificate(host, self.issue("machine", host.machine_id))
+		else:
+			host.install({"/etc/flota/token": token}, mode=0o600)
 		host.enable("flota-fence.service")
 		host.enable("flota-agent.service")
 		return host
