@@ -31,6 +31,15 @@ static enum fl_code sha256(
 		       : FL_FAIL_NO_MEMORY(err);
 }
 
+/* machine-id(5): 32 hexadecimal characters, lower case. */
+static enum fl_code check_machine_id(const char *id, struct fl_error *err)
+{
+	if (strlen(id) == 32 && strspn(id, "0123456789abcdef") == 32)
+		return FL_OK;
+	return FL_FAIL(err, FL_E_INVALID,
+		"\"%s\" is no machine ID: that is 32 hexadecimal digits (machine-id(5))", id);
+}
+
 /* ---- Tokens -- */
 
 static void reply_tokens(struct exchange *exchange, Pb__TokensReply *body)
@@ -81,7 +90,10 @@ static enum fl_code create_token(struct exchange *exchange, char text[TOKEN_TEXT
 	uint8_t hash[CORE_HASH_BYTES];
 	struct token token;
 	enum fl_code code = make_token(coordinator, &token, hash, err);
+	const char *machine_id = exchange->message->tokens_request->machine_id;
 
+	if (code == FL_OK && *machine_id != '\0')
+		code = check_machine_id(machine_id, err);
 	if (code == FL_OK)
 		code = step_tokens(exchange, token.id, hash, err);
 	if (code == FL_OK)
@@ -90,7 +102,6 @@ static enum fl_code create_token(struct exchange *exchange, char text[TOKEN_TEXT
 		token_format(&token, text);
 	explicit_bzero(&token, sizeof(token));
 	return code;
-	const char *machine_id = exchange->message->tokens_request->machine_id;
 }
 
 void service_tokens(struct exchange *exchange)
@@ -130,15 +141,6 @@ struct wanted {
 	const ProtobufCBinaryData *key_request;
 	struct core_join join; /* what the core is to be told beside the two */
 };
-
-/* machine-id(5): 32 hexadecimal characters, lower case. */
-static enum fl_code check_machine_id(const char *id, struct fl_error *err)
-{
-	if (strlen(id) == 32 && strspn(id, "0123456789abcdef") == 32)
-		return FL_OK;
-	return FL_FAIL(err, FL_E_INVALID,
-		"\"%s\" is no machine ID: that is 32 hexadecimal digits (machine-id(5))", id);
-}
 
 static void reply_certificate(struct exchange *exchange, Pb__CertificateReply *body)
 {
