@@ -104,7 +104,7 @@ static void reply_gone(struct exchange *exchange)
 	(void)exchange;
 }
 
-static void reply_expired(struct exchange *exchange)
+static void reply_not_durable(struct exchange *exchange)
 {
 	struct batch *batch = exchange->coordinator->batch;
 
@@ -115,7 +115,7 @@ static void reply_expired(struct exchange *exchange)
 
 static const struct exchange_holder reply_holder = {
 	.gone = reply_gone,
-	.expired = reply_expired,
+	.expired = reply_not_durable,
 };
 
 void batch_send_when_durable(struct batch *batch, struct exchange *exchange)
@@ -251,14 +251,28 @@ static void finish(struct batch *batch)
 	coordinator_durable(batch->coordinator);
 }
 
+/* Who waits hears what is wrong, and not nothing until his patience ends. */
+static void tell_waiting(struct batch *batch)
+{
+	struct fl_list *node;
+
+	fl_list_splice(&batch->replies, &batch->gathering);
+	while ((node = fl_list_pop(&batch->replies)) != NULL)
+		reply_not_durable(FL_LIST_ENTRY(node, struct exchange, held));
+}
+
 static void on_committed(
 	enum fl_code code, uint64_t revision, const struct fl_error *err, void *userdata)
 {
 	struct batch *batch = userdata;
+	bool again = batch->retry_ms != 0;
 
 	(void)revision;
 	if (code != FL_OK) {
 		try_again_later(batch, err);
+		/* Once may be a hiccup. */
+		if (again)
+			tell_waiting(batch);
 		return;
 	}
 	if (batch->retry_ms != 0)

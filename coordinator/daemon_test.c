@@ -420,7 +420,7 @@ static void test_disk_full(void **state)
 		.name = "b.service",
 		.content = UNIT_TEXT,
 		.desired = PB__DESIRED_STATE__LAUNCHED,
-		.deadline_ms = 500};
+		.deadline_ms = 600000}; /* it hears long before */
 	struct fl_error err = {0};
 	Pb__Envelope *reply;
 	struct known known;

@@ -239,6 +239,16 @@ static void sqlite_commit(struct store *store, struct store_batch *batch)
 	pthread_mutex_unlock(&sqlite->lock);
 }
 
+/* What the caller could not read is damage that SQLite does not see. */
+static enum fl_code unreadable(const struct sqlite_store *sqlite, struct fl_error *err)
+{
+	char why[sizeof(err->text)];
+
+	(void)snprintf(why, sizeof(why), "%s", err != NULL ? fl_error_text(err) : "");
+	return FL_FAIL(err, FL_E_STORE, "%s is damaged (%s): put a backup in its place",
+		sqlite->path, why);
+}
+
 static enum fl_code sqlite_list(
 	struct store *store, store_visit visit, void *userdata, struct fl_error *err)
 {
@@ -259,6 +269,8 @@ static enum fl_code sqlite_list(
 		}
 		code = visit(key, value, (size_t)len, (uint64_t)sqlite3_column_int64(statement, 2),
 			userdata, err);
+		if (code == FL_E_STORE)
+			code = unreadable(sqlite, err);
 		if (code != FL_OK)
 			break;
 	}
@@ -451,7 +463,9 @@ static enum fl_code open_database(struct sqlite_store *sqlite, struct fl_error *
 	for (size_t i = 0; i < N_STATEMENTS; i++)
 		if (sqlite3_prepare_v3(sqlite->db, statement_texts[i], -1,
 			    SQLITE_PREPARE_PERSISTENT, &sqlite->statements[i], NULL) != SQLITE_OK)
-			return fail(sqlite, err);
+			return FL_FAIL(err, FL_E_STORE,
+				"%s is damaged (%s): put a backup in its place", sqlite->path,
+				sqlite3_errmsg(sqlite->db));
 	return FL_OK;
 }
 

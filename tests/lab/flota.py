@@ -92,12 +92,15 @@ class Flota:
 			"--address", GATEWAY)
 
 	# --- the coordinator --------------------------------------------------------------------------
-	def boot(self):
-		"""Starts the coordinator and waits until it answers."""
-		with open(self.fleet.outside(self.fleet.dir / "coordinator.log"), "a", encoding="utf-8") as log:
-			self.coordinator = self.fleet.popen(BIN / "flota-coordinator", "--config", self.config,
-				stdout=log, stderr=subprocess.STDOUT)
+	def boot(self, *wrapper, **environment):
+		"""Starts the coordinator, by another program if need be, and waits until it answers."""
+		self.begin(*wrapper, **environment)
 		wait_until(self._answers, "the coordinator to answer")
+
+	def begin(self, *wrapper, **environment):
+		with open(self.fleet.outside(self.fleet.dir / "coordinator.log"), "a", encoding="utf-8") as log:
+			self.coordinator = self.fleet.popen(*wrapper, BIN / "flota-coordinator", "--config", self.config,
+				env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 	def _answers(self):
 		if self.coordinator.poll() is not None:
