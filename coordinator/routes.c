@@ -22,6 +22,11 @@ static const char *report_machine(const Pb__Envelope *message)
 	return message->report_request->machine_id;
 }
 
+static const char *renew_machine(const Pb__Envelope *message)
+{
+	return message->renew_request->machine_id;
+}
+
 static const char *output_machine(const Pb__Envelope *message)
 {
 	return message->call_output_request->machine_id;
@@ -50,24 +55,24 @@ static const struct route {
 	{PB__ENVELOPE__BODY_REPORT_REQUEST, MACHINES, "report", report_machine, service_report},
 	{PB__ENVELOPE__BODY_CALL_OUTPUT_REQUEST, MACHINES, "give output", output_machine,
 		service_call_output},
+	{PB__ENVELOPE__BODY_RENEW_REQUEST, MACHINES, "renew a certificate", renew_machine,
+		service_renew},
+	{PB__ENVELOPE__BODY_TOKENS_REQUEST, PEOPLE, "make and see tokens", NULL, service_tokens},
+	{PB__ENVELOPE__BODY_JOIN_REQUEST, JOINERS, "join", NULL, service_join},
 };
 
 /* For who may not. */
 static const char *needed(const struct route *route)
 {
-	{PB__ENVELOPE__BODY_RENEW_REQUEST, MACHINES, "renew a certificate", renew_machine,
-		service_renew},
-	{PB__ENVELOPE__BODY_TOKENS_REQUEST, PEOPLE, "make and see tokens", NULL, service_tokens},
-	{PB__ENVELOPE__BODY_JOIN_REQUEST, JOINERS, "join", NULL, service_join},
 	if (route->may == PEOPLE)
 		return "an operator's certificate, or root on the coordinator's machine";
+	if (route->may == JOINERS)
+		return "the port for machines that join";
 	return route->may == MACHINES ? "the machine's own certificate"
 				      : "a certificate of the fleet";
 }
 
 static const struct route *find(Pb__Envelope__BodyCase body)
-	if (route->may == JOINERS)
-		return "the port for machines that join";
 {
 	for (size_t i = 0; i < FL_COUNT(routes); i++)
 		if (routes[i].body == body)
