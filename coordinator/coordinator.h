@@ -33,6 +33,7 @@ struct attempts;
 struct batch;
 struct ca;
 struct calls;
+struct descriptors;
 struct followers;
 struct tokens;
 struct watches;
@@ -41,16 +42,17 @@ struct coordinator {
 	uv_loop_t *loop;
 	const struct config *config;
 	const char *fleet;
-	struct core *core;
 	struct ca *ca; /* NULL: its key is kept elsewhere, and machines do not join by themselves */
+	struct core *core;
 	struct core_effects effects;
 	struct store *store;
 	struct deadlines *deadlines;
 	struct batch *batch;
 	struct accounts *accounts;
 	struct agents *agents;
-	struct calls *calls;
 	struct attempts *attempts;
+	struct calls *calls;
+	struct descriptors *descriptors;
 	struct followers *followers;
 	struct tokens *tokens;
 	struct watches *watches;

@@ -28,6 +28,7 @@
 #include "coordinator/ca.h"
 #include "coordinator/calls.h"
 #include "coordinator/commands.h"
+#include "coordinator/descriptors.h"
 #include "coordinator/exchange.h"
 #include "coordinator/followers.h"
 #include "coordinator/store/sqlite.h"
@@ -182,10 +183,10 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 	};
 	const struct transport_server_config config = {
 		.urls = (const char *const *)daemon->coordinator.config->listen.items,
-		.credentials = daemon->credentials,
 		.doors = daemon->coordinator.ca != NULL
 				 ? (const char *const *)daemon->coordinator.config->doors.items
 				 : NULL,
+		.credentials = daemon->credentials,
 		.message_max = LIMIT_MESSAGE,
 		.peer_requests_max = PEER_REQUESTS_MAX,
 		.peer_bytes_max = PEER_BYTES_MAX,
@@ -198,8 +199,8 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 
 static void serve(struct daemon *daemon)
 {
-	const struct core *core = daemon->coordinator.core;
 	const struct config *config = daemon->coordinator.config;
+	const struct core *core = daemon->coordinator.core;
 
 	daemon->code = listen_on_all(daemon, &daemon->err);
 	if (daemon->code != FL_OK) {
@@ -210,11 +211,11 @@ static void serve(struct daemon *daemon)
 	for (size_t i = 0; i < config->listen.n; i++)
 		fl_log(FL_INFO, "coordinator.listening", "url=%s port=%u", config->listen.items[i],
 			(unsigned)transport_server_port(daemon->server, (unsigned)i));
-	fl_log(FL_NOTICE, "coordinator.ready",
 	for (size_t i = 0; i < config->doors.n && daemon->coordinator.ca != NULL; i++)
 		fl_log(FL_INFO, "coordinator.door", "url=%s port=%u", config->doors.items[i],
 			(unsigned)transport_server_port(
 				daemon->server, (unsigned)(config->listen.n + i)));
+	fl_log(FL_NOTICE, "coordinator.ready",
 		"fleet=%s units=%zu machines=%zu revision=%" PRIu64 " after_ms=%" PRIu64
 		" version=" FLOTA_VERSION,
 		core_fleet(core), core_unit_count(core), core_machine_count(core),
@@ -321,7 +322,6 @@ static enum fl_code load_credentials(struct daemon *daemon, struct fl_error *err
 	return FL_OK;
 }
 
-struct loading {
 /* An operator may keep the key in a safe place instead of here. */
 static enum fl_code load_ca(struct coordinator *coordinator, struct fl_error *err)
 {
@@ -337,8 +337,10 @@ static enum fl_code load_ca(struct coordinator *coordinator, struct fl_error *er
 	return FL_OK;
 }
 
+struct loading {
 	struct core *core;
 	size_t records;
+	bool has_meta;
 };
 
 static enum fl_code load_record(const char *key, const void *value, size_t len, uint64_t revision,
@@ -347,6 +349,7 @@ static enum fl_code load_record(const char *key, const void *value, size_t len, 
 	struct loading *loading = userdata;
 
 	(void)revision;
+	loading->has_meta = loading->has_meta || strcmp(key, CORE_KEY_META) == 0;
 	if (++loading->records % LOAD_PROGRESS_EVERY == 0)
 		fl_log(FL_INFO, "coordinator.loading", "records=%zu", loading->records);
 	return core_load(loading->core, key, value, len, err);
@@ -369,6 +372,11 @@ static enum fl_code load_core(struct daemon *daemon, struct fl_error *err)
 	FL_TRY(core_new(&coordinator->core, &config, err));
 	loading.core = coordinator->core;
 	FL_TRY(store_list(coordinator->store, load_record, &loading, err));
+	if (loading.records > 0 && !loading.has_meta)
+		return FL_FAIL(err, FL_E_STORE,
+			"%s/store.sqlite has records, but not the one that says of which fleet they "
+			"are: put a backup in its place",
+			coordinator->config->data_directory);
 	FL_TRY(core_loaded(coordinator->core, fl_clock_boot_ms(), &coordinator->effects, err));
 	if (strcmp(core_fleet(coordinator->core), coordinator->fleet) != 0)
 		return FL_FAIL(err, FL_E_INVALID,
@@ -381,7 +389,9 @@ static enum fl_code load_core(struct daemon *daemon, struct fl_error *err)
 static enum fl_code make_parts(struct coordinator *coordinator, struct fl_error *err)
 {
 	FL_TRY(deadlines_new(&coordinator->deadlines, err));
+	FL_TRY(descriptors_new(&coordinator->descriptors, coordinator->deadlines, err));
 	FL_TRY(accounts_new(&coordinator->accounts, err));
+	FL_TRY(attempts_new(&coordinator->attempts, err));
 	FL_TRY(agents_new(&coordinator->agents, err));
 	FL_TRY(calls_new(&coordinator->calls, err));
 	FL_TRY(followers_new(&coordinator->followers, err));
@@ -391,7 +401,6 @@ static enum fl_code make_parts(struct coordinator *coordinator, struct fl_error 
 }
 
 static void free_parts(struct coordinator *coordinator)
-	FL_TRY(attempts_new(&coordinator->attempts, err));
 {
 	batch_free(coordinator->batch);
 	if (coordinator->calls != NULL)
@@ -400,18 +409,19 @@ static void free_parts(struct coordinator *coordinator)
 	tokens_free(coordinator->tokens);
 	followers_free(coordinator->followers);
 	agents_free(coordinator->agents);
+	attempts_free(coordinator->attempts);
 	accounts_free(coordinator->accounts);
+	ca_free(coordinator->ca);
 	core_effects_fini(&coordinator->effects);
 	core_free(coordinator->core);
+	descriptors_free(coordinator->descriptors);
 	deadlines_free(coordinator->deadlines);
 }
 
 static void open_handles(struct daemon *daemon)
 {
 	static const int numbers[FL_COUNT(daemon->signals)] = {SIGTERM, SIGINT};
-	attempts_free(coordinator->attempts);
 
-	ca_free(coordinator->ca);
 	(void)uv_prepare_init(&daemon->loop, &daemon->prepare);
 	daemon->prepare.data = daemon;
 	(void)uv_prepare_start(&daemon->prepare, on_prepare);
@@ -445,6 +455,7 @@ static enum fl_code begin(struct daemon *daemon, struct fl_error *err)
 	enum fl_code code;
 
 	FL_TRY(load_credentials(daemon, err));
+	FL_TRY(load_ca(coordinator, err));
 	FL_TRY(make_parts(coordinator, err));
 	FL_TRY(store_open_sqlite(
 		&coordinator->store, &daemon->loop, coordinator->config->data_directory, err));
@@ -455,7 +466,6 @@ static enum fl_code begin(struct daemon *daemon, struct fl_error *err)
 		open_handles(daemon);
 	return code;
 }
-	FL_TRY(load_ca(coordinator, err));
 
 static enum fl_code run(struct daemon *daemon, struct fl_error *err)
 {
