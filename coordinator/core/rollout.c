@@ -302,7 +302,7 @@ static void say_state(const struct place *place, char *text, size_t size)
 static void blame(
 	struct core *core, struct rollout *rollout, const struct place *place, struct tally *tally)
 {
-	char text[sizeof(tally->why)];
+	char text[sizeof(tally->why) - 32];
 
 	if (rollout->state != PB__ROLLOUT__STATE__ROLLING) {
 		tally->failed++;
@@ -530,6 +530,7 @@ static bool return_to_good(struct core *core, struct rollout *rollout, const str
 	event_add(core, "rollout.returning", unit, NULL, tally->why);
 	rollout->state = PB__ROLLOUT__STATE__RETURNING;
 	rollout->since_ms = core->now_ms;
+	change_asked(core, unit);
 	set_file(core, unit, &rollout->good, old);
 	if (unit->is_template)
 		replicas_trim(core, unit, replicas_wanted(unit));
