@@ -88,8 +88,8 @@ static const struct {
 		{FL_E_NOT_FOUND, "Unable to proceed: could not find matching unit or machine"}},
 };
 
-/* What fleetctl said of a verb without arguments (and, where it took one, with several), and when
- * its server did not answer. */
+/* fleetctl's verbs; what it said of one without arguments (and, where it took one, with several), and
+ * when its server did not answer. */
 static const struct {
 	const char *verb;
 	const char *no_args; /* NULL: the usage; "": nothing */
@@ -109,6 +109,11 @@ static const struct {
 	{"list-units", NULL, 0, "Error retrieving list of units from repository: "},
 	{"list-unit-files", NULL, 0, "Error retrieving list of units from repository: "},
 	{"list-machines", NULL, 0, "Error retrieving list of active machines: "},
+	{"ssh", NULL, 0, ""},
+	{"fd-forward", NULL, 0, ""},
+	{"verify", NULL, 0, ""},
+	{"version", NULL, 0, ""},
+	{"help", NULL, 0, ""},
 };
 
 /* ---- options ---- */
@@ -263,6 +268,16 @@ int dialect_exit_code(enum fl_code code)
 	if (dialect != &dialect_fleetctl)
 		return fl_code_exit(code);
 	return code == FL_OK || code == FL_E_USAGE ? 0 : 1;
+}
+
+bool dialect_has_verb(const char *name)
+{
+	if (dialect != &dialect_fleetctl)
+		return true;
+	for (size_t i = 0; i < FL_COUNT(fleet_verbs); i++)
+		if (strcmp(fleet_verbs[i].verb, name) == 0)
+			return true;
+	return false;
 }
 
 bool dialect_tells_wrong_args(struct command *command)

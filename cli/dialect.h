@@ -71,6 +71,10 @@ enum fl_code dialect_fail(
 const char *dialect_context(const struct verb *verb, enum fl_code code);
 int dialect_exit_code(enum fl_code code);
 
+/* Whether a verb is one that the dialect's people know, so that its beginning means it before those
+ * that came later: "re" was fleetctl's restart. */
+bool dialect_has_verb(const char *name);
+
 /* Whether fleetctl had an own answer to the verb without arguments, or with more than it takes: told
  * then, with the exit code set. */
 bool dialect_tells_wrong_args(struct command *command);

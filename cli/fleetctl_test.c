@@ -87,6 +87,19 @@ static void test_wrong_usage_ends_with_0(void **state)
 	program_expect_part("help start", 0, "fleetctl start [OPTIONS] UNIT...\n");
 }
 
+/* Beginnings that meant one verb there do so still, whatever verbs have come. */
+static void test_beginnings(void **state)
+{
+	(void)state;
+	program_expect("re nosuch", 0, "Units not found in registry\n");
+	program_expect("un nosuch", 0, "Units not found in registry\n");
+	program_expect("d nosuch", 0, "Units not found in registry\n");
+	program_expect("c nosuch", 1, "Unit nosuch.service not found\n");
+	program_expect_part("reb --help", 0, "fleetctl rebalance ");
+	program_call_it("flotactl");
+	program_expect_part("re nosuch", 1, "Did you mean restart, rebalance?\n");
+}
+
 static void test_endpoints(void **state)
 {
 	(void)state;
@@ -271,6 +284,7 @@ int main(void)
 		IN_FLEET(test_without_arguments),
 		IN_FLEET(test_unknown_units),
 		IN_FLEET(test_wrong_usage_ends_with_0),
+		IN_FLEET(test_beginnings),
 		IN_FLEET(test_endpoints),
 		IN_FLEET(test_states),
 		IN_FLEET(test_replace),

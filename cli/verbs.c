@@ -18,6 +18,7 @@
 #include "cli/operate.h"
 #include "cli/rebalance.h"
 #include "cli/ssh.h"
+#include "cli/term.h"
 #include "cli/token.h"
 #include "cli/verify.h"
 #include "cli/watch.h"
@@ -510,9 +511,9 @@ static bool is_near(const char *a, const char *b)
 
 enum fl_code verb_find(const char *name, const struct verb **ret_verb, struct fl_error *err)
 {
-	const struct verb *by_prefix = NULL;
+	const struct verb *by_prefix = NULL, *known_by_prefix = NULL;
 	FL_CLEANUP_BUF struct fl_buf meant = FL_BUF_INIT;
-	size_t len = strlen(name), n_prefix = 0;
+	size_t len = strlen(name), n_prefix = 0, n_known = 0;
 
 	for (size_t i = 0; i < n_verbs; i++) {
 		bool prefix = strncmp(verbs[i].name, name, len) == 0;
@@ -525,12 +526,16 @@ enum fl_code verb_find(const char *name, const struct verb **ret_verb, struct fl
 			by_prefix = &verbs[i];
 			n_prefix++;
 		}
+		if (prefix && dialect_has_verb(verbs[i].name)) {
+			known_by_prefix = &verbs[i];
+			n_known++;
+		}
 		if (len > 0 && (prefix || is_near(name, verbs[i].name)))
 			fl_buf_printf(&meant, "%s%s", meant.len > 0 ? dialect->between_verbs : "",
 				verbs[i].name);
 	}
-	if (n_prefix == 1 && len > 0) {
-		*ret_verb = by_prefix;
+	if ((n_known == 1 || n_prefix == 1) && len > 0) {
+		*ret_verb = n_known == 1 ? known_by_prefix : by_prefix;
 		return FL_OK;
 	}
 	if (meant.len > 0)
