@@ -303,7 +303,7 @@ static bool assigns(const char *line, size_t len, const char *key)
 
 	if (len <= n || strncmp(line, key, n) != 0)
 		return false;
-	n += strspn(line + n, " \t");
+	n += strspn(line + n, SPACE);
 	return n < len && line[n] == '=';
 }
 

@@ -152,6 +152,7 @@ static void test_edit(void **state)
 	expect_edit("[B]\nK=b\n", "A", "[B]\nK=b\n\n[A]\nK=new\n");
 	expect_edit("[A]\nL=1\n  [B]\n\tK=b\n", "A", "[A]\nL=1\nK=new\n\n  [B]\n\tK=b\n");
 	expect_edit("\t[A]\r\n K = old\r\n", "A", "\t[A]\r\nK=new\n");
+	expect_edit("[A]\nK=1\nK\r =2\n", "A", "[A]\nK=new\n");
 	expect_edit("[A]\nKK=1\n#K=2\n", "A", "[A]\nKK=1\n#K=2\nK=new\n");
 }
 
