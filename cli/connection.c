@@ -355,19 +355,15 @@ static enum fl_code join(Pb__UnitsReply *to, Pb__UnitsReply *from, struct fl_err
 	return FL_OK;
 }
 
-enum fl_code connection_units(struct connection *connection, char **names, size_t n_names,
-	bool with_content, Pb__Envelope **ret_reply, struct fl_error *err)
+/* All pages of one question, behind what is in *all (nullable). */
+static enum fl_code ask_units(struct connection *connection, Pb__UnitsRequest *body,
+	Pb__Envelope **all, struct fl_error *err)
 {
-	FL_CLEANUP(wire_freep) Pb__Envelope *all = NULL;
-	Pb__UnitsRequest body = PB__UNITS_REQUEST__INIT;
 	Pb__Envelope request = PB__ENVELOPE__INIT;
 	bool more = true;
 
-	body.names = names;
-	body.n_names = n_names;
-	body.with_content = with_content;
 	request.body_case = PB__ENVELOPE__BODY_UNITS_REQUEST;
-	request.units_request = &body;
+	request.units_request = body;
 	while (more) {
 		FL_CLEANUP(wire_freep) Pb__Envelope *page = NULL;
 		const Pb__UnitsReply *units;
@@ -375,14 +371,33 @@ enum fl_code connection_units(struct connection *connection, char **names, size_
 		FL_TRY(connection_ask(
 			connection, &request, PB__ENVELOPE__BODY_UNITS_REPLY, 0, &page, err));
 		more = page->units_reply->more && page->units_reply->n_units > 0;
-		if (all == NULL)
-			all = FL_TAKE(page);
+		if (*all == NULL)
+			*all = FL_TAKE(page);
 		else
-			FL_TRY(join(all->units_reply, page->units_reply, err));
-		units = all->units_reply;
+			FL_TRY(join((*all)->units_reply, page->units_reply, err));
+		units = (*all)->units_reply;
 		if (more)
-			body.after = units->units[units->n_units - 1]->name;
+			body->after = units->units[units->n_units - 1]->name;
 	}
+	return FL_OK;
+}
+
+enum fl_code connection_units(struct connection *connection, char **names, size_t n_names,
+	bool with_content, Pb__Envelope **ret_reply, struct fl_error *err)
+{
+	FL_CLEANUP(wire_freep) Pb__Envelope *all = NULL;
+	size_t asked = 0;
+
+	/* No names are all units: that is one question too. */
+	do {
+		Pb__UnitsRequest body = PB__UNITS_REQUEST__INIT;
+
+		body.names = n_names > 0 ? names + asked : NULL;
+		body.n_names = n_names - asked < LIMIT_NAMES ? n_names - asked : LIMIT_NAMES;
+		body.with_content = with_content;
+		FL_TRY(ask_units(connection, &body, &all, err));
+		asked += body.n_names;
+	} while (asked < n_names);
 	*ret_reply = FL_TAKE(all);
 	return FL_OK;
 }
