@@ -271,6 +271,7 @@ def test_kills_of_agents_touch_no_unit_and_lose_nothing(flota, storm, record_pro
 
 
 def test_mass_of_units_starts_and_is_destroyed(clean):
+	"""Better: "waits by polling; 3.0 s from start to active; 500 units end with an error". The 500."""
 	names = [f"mass{i}.service" for i in range(MASS)]
 	paths = [clean.write(name, service()) for name in names]
 	hosts = clean.fleet.hosts.values()
