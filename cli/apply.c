@@ -12,6 +12,7 @@
 #include "cli/diff.h"
 #include "cli/json.h"
 #include "cli/term.h"
+#include "cli/unit_args.h"
 #include "cli/verify.h"
 #include "unitfiles/name.h"
 
@@ -170,6 +171,7 @@ static enum fl_code plan_file(struct plan *plan, const struct file *file, const 
 	bool no_start, struct fl_error *err)
 {
 	struct action action = {.name = file->name, .file = file, .stored = stored};
+	bool can_start = false;
 
 	if (stored != NULL && is_stored(file, stored))
 		return FL_OK;
@@ -178,8 +180,10 @@ static enum fl_code plan_file(struct plan *plan, const struct file *file, const 
 		FL_TRY(change_that_replaces(stored, file->text, file->len, &action.kind, err));
 	} else {
 		action.what = "new";
-		action.kind = no_start || unit_name_is_template(file->name) ? &change_submit
-									    : &change_start;
+		if (!no_start)
+			FL_TRY(unit_source_can_start(
+				file->name, file->text, file->len, &can_start, err));
+		action.kind = can_start ? &change_start : &change_submit;
 	}
 	plan->actions[plan->n++] = action;
 	return FL_OK;
@@ -224,7 +228,8 @@ static enum fl_code make_plan(
 		FL_TRY(plan_file(plan, &plan->files[i], fl_map_get(stored, plan->files[i].name),
 			options->no_start, err));
 	for (size_t i = 0; options->prune && i < units->n_units; i++)
-		if (!is_wanted(plan, units->units[i]->name))
+		if (units->units[i]->replica_of[0] == '\0' &&
+			!is_wanted(plan, units->units[i]->name))
 			plan->actions[plan->n++] = (struct action){.name = units->units[i]->name,
 				.what = "gone",
 				.stored = units->units[i],

@@ -38,6 +38,31 @@ void change_fini(struct change *change)
 	change->unit = NULL;
 }
 
+static bool rolls(const Pb__Rollout *rollout)
+{
+	return rollout->state == PB__ROLLOUT__STATE__ROLLING ||
+	       rollout->state == PB__ROLLOUT__STATE__RETURNING;
+}
+
+void change_take_unit(struct change *change, Pb__Unit *unit)
+{
+	Pb__Unit *before = change->unit;
+	bool is_first = before == NULL;
+
+	/* How an earlier one ended says nothing of this change. */
+	if (is_first && unit->rollout != NULL && !rolls(unit->rollout))
+		change->old_rollout = unit->rollout->revision;
+	if (unit->rollout != NULL && unit->rollout->revision <= change->old_rollout)
+		pb__rollout__free_unpacked(FL_TAKE(unit->rollout), NULL);
+	if (change->tell_healthy != NULL && !is_first && unit->rollout != NULL &&
+		before->rollout != NULL && unit->rollout->state == before->rollout->state &&
+		unit->rollout->done > before->rollout->done)
+		change->tell_healthy(unit);
+	if (before != NULL)
+		pb__unit__free_unpacked(before, NULL);
+	change->unit = unit;
+}
+
 static enum fl_code set_text(struct change *change, const char *text, struct fl_error *err)
 {
 	char *copy = fl_strdup(text);
@@ -124,9 +149,7 @@ static enum fl_code take_reply(struct await *await, Pb__UnitsReply *units, struc
 
 		if (change == NULL || change->outcome != CHANGE_PENDING)
 			continue;
-		if (change->unit != NULL)
-			pb__unit__free_unpacked(change->unit, NULL);
-		change->unit = FL_TAKE(units->units[i]);
+		change_take_unit(change, FL_TAKE(units->units[i]));
 		if (change->change_revision == 0)
 			change->change_revision = change->unit->change_revision;
 		FL_TRY(judge(await, change, err));

@@ -24,12 +24,17 @@ struct change {
 	enum wait_goal goal;
 	uint64_t change_revision; /* 0: that of the unit when it is first seen */
 	bool is_patient; /* that no machine can take it now ends nothing */
+	uint64_t old_rollout; /* Unit.rollout of this revision or older had ended before */
+	void (*tell_healthy)(const Pb__Unit *unit); /* one more is, with a new file; nullable */
 	bool is_watched; /* was not asked for here: what others ask for meanwhile counts as well */
 	enum change_outcome outcome;
 	enum fl_code code; /* of an outcome that is no success */
 	char *text; /* for a person: what is waited for, or went wrong; nullable */
 	Pb__Unit *unit; /* the newest that is known, owned; NULL: none */
 };
+
+/* Takes @unit for the newest. */
+void change_take_unit(struct change *change, Pb__Unit *unit);
 
 /* Frees what a change owns, not the change. */
 void change_fini(struct change *change);

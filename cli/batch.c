@@ -11,6 +11,7 @@
 #include "cli/state.h"
 #include "cli/term.h"
 #include "unitfiles/file.h"
+#include "unitfiles/name.h"
 
 /* Bytes of unit files in one request; a message may have twice as many. */
 #define REQUEST_BYTES (LIMIT_MESSAGE / 2)
@@ -83,10 +84,33 @@ void batch_fini(struct batch *batch)
 	for (size_t i = 0; batch->items != NULL && i < batch->n; i++) {
 		change_fini(&batch->items[i].change);
 		json_decref(batch->items[i].refusals);
+		free(batch->items[i].own_name);
 	}
 	free(batch->items);
 	free(batch->changes);
 	*batch = (struct batch){0};
+}
+
+/* "web@2.service: healthy (2 of 5)"; of a global unit the machine. */
+static void tell_healthy(const Pb__Unit *unit)
+{
+	char where[MACHINE_TEXT_MAX + 8] = "", text[MACHINE_TEXT_MAX];
+	const Pb__Rollout *rollout = unit->rollout;
+
+	for (size_t i = 0; unit->global && i < unit->n_placements; i++) {
+		const Pb__Placement *placement = unit->placements[i];
+
+		if (strcmp(placement->machine_id, rollout->last) != 0)
+			continue;
+		machine_text(placement->machine_id, placement->address, false, text);
+		(void)snprintf(where, sizeof(where), " on %s", text);
+	}
+	term_progress(NULL);
+	printf("%s%s: healthy%s (%u of %u)\n",
+		unit->global || rollout->last[0] == '\0' ? unit->name : rollout->last, where,
+		rollout->state == PB__ROLLOUT__STATE__RETURNING ? " with the last good file" : "",
+		rollout->done, rollout->total);
+	(void)fflush(stdout);
 }
 
 void batch_set(struct batch *batch, size_t i, const struct change_kind *kind, const char *name,
@@ -100,6 +124,7 @@ void batch_set(struct batch *batch, size_t i, const struct change_kind *kind, co
 	item->change.name = name;
 	item->change.goal = kind->goal;
 	item->change.is_patient = dialect->is_patient && !options->no_block;
+	item->change.tell_healthy = batch->json ? NULL : tell_healthy;
 	pb__change__init(&item->proto);
 	item->proto.verb = kind->verb;
 	item->proto.name = (char *)name;
@@ -170,7 +195,7 @@ static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult
 		return;
 	}
 	if (result->unit != NULL) {
-		change->unit = FL_TAKE(result->unit);
+		change_take_unit(change, FL_TAKE(result->unit));
 		change->change_revision = change->unit->change_revision;
 	}
 	if (needs_machine && (result->n_refusals > 0 || waits_patiently(change))) {
@@ -184,6 +209,67 @@ static void take_result(struct batch *batch, struct item *item, Pb__ChangeResult
 		change->outcome = CHANGE_DONE;
 	else if (batch->command->options->no_block)
 		item_settle(item, CHANGE_TRIGGERED, FL_OK, NULL);
+}
+
+/* ---- templates with Replicas= ---- */
+
+static size_t n_replicas_of(const struct item *item)
+{
+	const Pb__Unit *unit = item->change.unit;
+
+	/* A file that rolls is the template's own matter, until it is everywhere. */
+	if (item->change.outcome != CHANGE_PENDING || unit == NULL || unit->rollout != NULL ||
+		unit->desired == PB__DESIRED_STATE__INACTIVE)
+		return 0;
+	return unit->replicas;
+}
+
+/* One more to wait for: nothing is asked of it. */
+static enum fl_code add_replica(
+	struct batch *batch, const struct item *template, unsigned number, struct fl_error *err)
+{
+	struct item *item = &batch->items[batch->n];
+	char name[UNIT_NAME_MAX + 1];
+
+	FL_TRY(unit_name_replica(template->change.name, number, name, err));
+	item->own_name = fl_strdup(name);
+	if (item->own_name == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	batch_set(batch, batch->n, template->kind, item->own_name, NULL);
+	item->unsent = true;
+	item->change.is_patient = template->change.is_patient;
+	item->change.is_watched = template->change.is_watched;
+	batch->n++;
+	return FL_OK;
+}
+
+/* What a template is to be is waited for at its replicas. */
+static enum fl_code add_replicas(struct batch *batch, struct fl_error *err)
+{
+	size_t n = batch->n, more = 0;
+	struct item *items;
+	struct change *changes;
+
+	for (size_t i = 0; i < n; i++)
+		more += n_replicas_of(&batch->items[i]);
+	if (more == 0)
+		return FL_OK;
+	items = fl_new_array(n + more, sizeof(*items));
+	changes = fl_new_array(n + more, sizeof(*changes));
+	if (items == NULL || changes == NULL) {
+		free(items);
+		free(changes);
+		return FL_FAIL_NO_MEMORY(err);
+	}
+	memcpy(items, batch->items, n * sizeof(*items));
+	free(batch->items);
+	free(batch->changes);
+	batch->items = items;
+	batch->changes = changes;
+	for (size_t i = 0; i < n; i++)
+		for (unsigned k = 1; k <= n_replicas_of(&items[i]); k++)
+			FL_TRY(add_replica(batch, &items[i], k, err));
+	return FL_OK;
 }
 
 /* Sends items from *first on, as many as fit into one request. */
@@ -395,6 +481,7 @@ enum fl_code batch_run(struct batch *batch, struct fl_error *err)
 {
 	for (size_t next = 0; next < batch->n;)
 		FL_TRY(send_some(batch, &next, err));
+	FL_TRY(add_replicas(batch, err));
 	FL_TRY(wait_for_all(batch, err));
 	set_exit_code(batch);
 	tell_successes(batch);

@@ -39,6 +39,7 @@ struct item {
 	Pb__Change proto;
 	struct change change;
 	json_t *refusals; /* owned; nullable */
+	char *own_name; /* of a replica, which nobody named */
 	bool unsent; /* settled without asking the coordinator */
 };
 

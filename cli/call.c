@@ -175,6 +175,37 @@ static enum fl_code status_of(struct command *command, struct connection *connec
 	return FL_OK;
 }
 
+/* In place of a template that is not inactive come its replicas. */
+static enum fl_code name_replicas(struct connection *connection, struct fl_strv *names,
+	Pb__Envelope **reply, struct fl_error *err)
+{
+	FL_CLEANUP_STRV struct fl_strv all = {0};
+	bool any = false;
+
+	for (size_t i = 0; i < names->n; i++) {
+		const Pb__Unit *unit = find_unit((*reply)->units_reply, names->items[i]);
+		char name[UNIT_NAME_MAX + 1];
+
+		if (unit == NULL || unit->replicas == 0 ||
+			unit->desired == PB__DESIRED_STATE__INACTIVE) {
+			FL_TRY(fl_strv_add(&all, names->items[i], err));
+			continue;
+		}
+		any = true;
+		for (unsigned k = 1; k <= unit->replicas; k++) {
+			FL_TRY(unit_name_replica(unit->name, k, name, err));
+			FL_TRY(fl_strv_add(&all, name, err));
+		}
+	}
+	if (!any)
+		return FL_OK;
+	fl_strv_fini(names);
+	*names = all;
+	all = (struct fl_strv){0};
+	wire_free(FL_TAKE(*reply));
+	return connection_units(connection, names->items, names->n, false, reply, err);
+}
+
 enum fl_code verb_status(struct command *command, struct fl_error *err)
 {
 	FL_CLEANUP(connection_closep) struct connection *connection = NULL;
@@ -189,6 +220,7 @@ enum fl_code verb_status(struct command *command, struct fl_error *err)
 	}
 	FL_TRY(connection_open(command->options, &connection, err));
 	FL_TRY(connection_units(connection, names.items, names.n, false, &reply, err));
+	FL_TRY(name_replicas(connection, &names, &reply, err));
 	FL_TRY(connection_catch_signals(connection, err));
 	for (size_t i = 0; i < names.n && command->exit_code != EXIT_INTERRUPTED; i++) {
 		const Pb__Unit *unit = find_unit(reply->units_reply, names.items[i]);

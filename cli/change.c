@@ -115,13 +115,21 @@ static enum fl_code replace(const struct request *request, const Pb__Unit *store
 	return FL_OK;
 }
 
-static enum fl_code check_template(
-	const struct request *request, const char *name, struct fl_error *err)
+/* Of a template only its replicas run. */
+static enum fl_code check_template(const struct request *request, const char *name,
+	const Pb__Unit *stored, const struct unit_source *source, struct fl_error *err)
 {
 	FL_CLEANUP(fl_freep) char *instance = NULL;
 	const char *rest = strchr(name, '@');
+	bool can_start;
 
 	if (request->kind->goal == WAIT_FOR_NOTHING || !unit_name_is_template(name))
+		return FL_OK;
+	if (source->origin == UNIT_FROM_FILE)
+		FL_TRY(unit_source_can_start(name, source->text, source->len, &can_start, err));
+	else
+		can_start = stored != NULL && stored->replicas > 0;
+	if (can_start)
 		return FL_OK;
 	instance = fl_printf("%.*s1%s", (int)(rest + 1 - name), name, rest + 1);
 	if (instance == NULL)
@@ -141,7 +149,6 @@ static enum fl_code find_source(struct request *request, size_t i, struct fl_err
 	FL_CLEANUP_STRV struct fl_strv problems = {0};
 	enum fl_code code;
 
-	FL_TRY(check_template(request, arg->name, err));
 	code = unit_source_find(
 		arg, stored, template, options->replace, options->lenient, &problems, source, err);
 	/* The last problem is told as the error, by the caller. */
@@ -155,6 +162,7 @@ static enum fl_code find_source(struct request *request, size_t i, struct fl_err
 	}
 	if (code != FL_OK)
 		return code;
+	FL_TRY(check_template(request, arg->name, stored, source, err));
 	if (stored != NULL && source->origin == UNIT_FROM_FILE)
 		return replace(request, stored, source, err);
 	if (source->differs)

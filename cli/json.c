@@ -97,6 +97,22 @@ static json_t *of_placement(const Pb__Placement *placement)
 		"reaction_us", (json_int_t)state->reaction_us);
 }
 
+static json_t *of_rollout(const Pb__Rollout *rollout)
+{
+	static const char *const states[] = {
+		[PB__ROLLOUT__STATE__ROLLING] = "rolling",
+		[PB__ROLLOUT__STATE__DONE] = "done",
+		[PB__ROLLOUT__STATE__RETURNING] = "returning",
+		[PB__ROLLOUT__STATE__RETURNED] = "returned",
+	};
+
+	if (rollout == NULL || rollout->state <= 0 || (size_t)rollout->state >= FL_COUNT(states))
+		return json_null();
+	return json_pack("{s:s, s:i, s:i, s:i, s:o}", "state", states[rollout->state], "healthy",
+		(int)rollout->done, "failed", (int)rollout->failed, "total", (int)rollout->total,
+		"text", json_of_text(rollout->text));
+}
+
 json_t *json_of_unit(const Pb__Unit *unit)
 {
 	json_t *placements = json_array();
@@ -106,10 +122,12 @@ json_t *json_of_unit(const Pb__Unit *unit)
 			json_decref(placements);
 			return NULL;
 		}
-	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:o}", "unit", unit->name, "hash",
-		unit->hash, "desired", desired_name(unit->desired), "state",
+	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:o, s:i, s:s, s:o}", "unit",
+		unit->name, "hash", unit->hash, "desired", desired_name(unit->desired), "state",
 		desired_name(unit_current(unit)), "global", (int)unit->global, "description",
-		unit->description, "waiting", unit->waiting, "placements", placements);
+		unit->description, "waiting", unit->waiting, "placements", placements, "replicas",
+		(int)unit->replicas, "replica_of", unit->replica_of, "rollout",
+		of_rollout(unit->rollout));
 }
 
 json_t *json_of_refusals(Pb__Refusal *const *refusals, size_t n)

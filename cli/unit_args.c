@@ -8,6 +8,7 @@
 #include "cli/verify.h"
 #include "unitfiles/file.h"
 #include "unitfiles/name.h"
+#include "unitfiles/rules.h"
 
 void unit_arg_fini(struct unit_arg *arg)
 {
@@ -159,5 +160,21 @@ enum fl_code unit_source_find(const struct unit_arg *arg, const Pb__Unit *stored
 	source.differs = stored != NULL && is_different(arg, local, stored);
 	*ret_source = source;
 	source = (struct unit_source){0};
+	return FL_OK;
+}
+
+enum fl_code unit_source_can_start(
+	const char *name, const char *text, size_t len, bool *ret_can_start, struct fl_error *err)
+{
+	FL_CLEANUP(unit_file_freep) struct unit_file *file = NULL;
+	struct unit_rules rules;
+
+	*ret_can_start = true;
+	if (!unit_name_is_template(name))
+		return FL_OK;
+	FL_TRY(unit_file_parse(text, len, name, NULL, &file, err));
+	FL_TRY(unit_rules_read(file, name, UNIT_LENIENT, NULL, &rules, err));
+	*ret_can_start = rules.replicas > 0;
+	unit_rules_fini(&rules);
 	return FL_OK;
 }

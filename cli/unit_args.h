@@ -48,6 +48,10 @@ struct unit_source {
 void unit_source_fini(struct unit_source *source);
 #define UNIT_SOURCE_CLEANUP FL_CLEANUP(unit_source_fini)
 
+/* Whether there is something to start: no template, or one with Replicas=. */
+enum fl_code unit_source_can_start(const char *name, const char *text, size_t len,
+	bool *ret_can_start, struct fl_error *err) FL_MUST_CHECK;
+
 /*
  * @stored and @stored_template are what the registry has under those names, or NULL. With @replace
  * a local file goes before the registry. FL_E_NOT_FOUND: it is nowhere. What is wrong with a file

@@ -121,8 +121,42 @@ static bool is_desired(enum wait_goal goal, Pb__DesiredState desired)
 	return true;
 }
 
+/* A file that goes from place to place: where it is known how that ended, *ret_verdict says so. */
+static bool judge_rollout(const Pb__Rollout *rollout, enum wait_verdict *ret_verdict, char *text)
+{
+	switch (rollout->state) {
+	case PB__ROLLOUT__STATE__ROLLING:
+		*ret_verdict = SAY(WAIT_GO_ON, text, "%u of %u are healthy with the new file%s%s",
+			rollout->done, rollout->total, rollout->text[0] != '\0' ? "; " : "",
+			rollout->text);
+		return true;
+	case PB__ROLLOUT__STATE__RETURNING:
+		*ret_verdict = SAY(WAIT_GO_ON, text,
+			"returns to the last good file, %u of %u have it again: %s", rollout->done,
+			rollout->total, rollout->text);
+		return true;
+	case PB__ROLLOUT__STATE__RETURNED:
+		*ret_verdict = SAY(WAIT_FAILED, text,
+			"returned to the last good file, because with the new one: %s",
+			rollout->text);
+		return true;
+	case PB__ROLLOUT__STATE__DONE:
+		if (rollout->failed > 0)
+			*ret_verdict = SAY(WAIT_FAILED, text, "%s", rollout->text);
+		else
+			*ret_verdict = done(text);
+		return true;
+	case PB__ROLLOUT__STATE__STATE_UNSPECIFIED:
+	case _PB__ROLLOUT__STATE_IS_INT_SIZE:
+		break;
+	}
+	return false;
+}
+
 static enum wait_verdict judge_unplaced(const Pb__Unit *unit, char *text)
 {
+	if (unit->held_by[0] != '\0')
+		return SAY(WAIT_GO_ON, text, "%s", unit->waiting);
 	if (unit->waiting[0] != '\0')
 		return SAY(WAIT_NOWHERE, text, "%s", unit->waiting);
 	/* A global unit without a machine that matches is as it should be. */
@@ -134,7 +168,7 @@ static enum wait_verdict judge_unplaced(const Pb__Unit *unit, char *text)
 enum wait_verdict wait_judge(
 	enum wait_goal goal, uint64_t change_revision, const Pb__Unit *unit, char *text)
 {
-	enum wait_verdict worst = WAIT_DONE;
+	enum wait_verdict worst = WAIT_DONE, rolls;
 
 	text[0] = '\0';
 	if (goal == WAIT_FOR_NOTHING)
@@ -146,6 +180,13 @@ enum wait_verdict wait_judge(
 	if (!is_desired(goal, unit->desired) && unit->change_revision > change_revision)
 		return SAY(WAIT_FAILED, text, "was changed meanwhile: it is to be %s now",
 			desired_name(unit->desired));
+	if (goal == WAIT_FOR_ACTIVE && unit->rollout != NULL &&
+		unit->rollout->revision >= change_revision &&
+		judge_rollout(unit->rollout, &rolls, text))
+		return rolls;
+	/* What it is to be its replicas show. */
+	if (unit->replicas > 0 && goal != WAIT_FOR_GONE)
+		return WAIT_DONE;
 	if (goal == WAIT_FOR_GONE && unit->n_placements == 0)
 		return SAY(WAIT_GO_ON, text, "is being forgotten");
 	/* What is on no machine does not run. */

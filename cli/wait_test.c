@@ -170,6 +170,10 @@ static void test_nowhere(void **state)
 	/* To stop it there is nothing left to do. */
 	unit->desired = LOADED;
 	expect(WAIT_FOR_LOADED, unit, WAIT_NOWHERE, "no machine has disk=ssd");
+	/* It will have one when another machine has let go of it. */
+	unit->held_by = (char *)"m1";
+	expect(WAIT_FOR_ACTIVE, unit, WAIT_GO_ON, "no machine has disk=ssd");
+	unit->held_by = (char *)"";
 	expect(WAIT_FOR_STOPPED, unit, WAIT_DONE, "");
 }
 

@@ -28,12 +28,17 @@ static enum fl_code find_goal(
 	return FL_FAIL(err, FL_E_USAGE, "--for: \"%s\" is none of active, stopped and gone", name);
 }
 
-static bool has_unit(const Pb__UnitsReply *units, const char *name)
+static Pb__Unit *take_unit(Pb__UnitsReply *units, const char *name)
 {
 	for (size_t i = 0; i < units->n_units; i++)
-		if (strcmp(units->units[i]->name, name) == 0)
-			return true;
-	return false;
+		if (strcmp(units->units[i]->name, name) == 0) {
+			Pb__Unit *unit = units->units[i];
+
+			/* The reply keeps no hole. */
+			units->units[i] = units->units[--units->n_units];
+			return unit;
+		}
+	return NULL;
 }
 
 /* What there is not, can be waited for only to be gone: nobody waits for a name misspelt. */
@@ -51,13 +56,20 @@ static enum fl_code find_units(struct batch *batch, const struct unit_args *args
 	for (size_t i = 0; i < args->n; i++) {
 		struct item *item = &batch->items[i];
 		struct fl_error why = {0};
+		Pb__Unit *unit;
 
 		batch_set(batch, i, kind, names[i], NULL);
 		item->unsent = true;
 		item->change.is_watched = true;
 		item->change.is_patient = true;
-		if (kind->goal == WAIT_FOR_GONE || has_unit(reply->units_reply, names[i]))
+		if (kind->goal == WAIT_FOR_GONE)
 			continue;
+		unit = take_unit(reply->units_reply, names[i]);
+		if (unit != NULL) {
+			change_take_unit(&item->change, unit);
+			item->change.change_revision = unit->change_revision;
+			continue;
+		}
 		(void)!DIALECT_FAIL(&why, TEXT_UNIT_UNKNOWN, names[i]);
 		term_error("%s", fl_error_text(&why));
 		item_settle(item, CHANGE_FAILED, FL_E_NOT_FOUND, "does not exist");

@@ -159,6 +159,22 @@ enum fl_code unit_name_template_of(
 	return FL_OK;
 }
 
+enum fl_code unit_name_replica(const char *template_name, unsigned number,
+	char ret_name[UNIT_NAME_MAX + 1], struct fl_error *err)
+{
+	struct unit_name_parts parts;
+	int len;
+
+	unit_name_split(template_name, &parts);
+	len = snprintf(ret_name, UNIT_NAME_MAX + 1, "%.*s%u.%s", (int)parts.stem_len, parts.stem,
+		number, parts.suffix);
+	if (len > UNIT_NAME_MAX)
+		return FL_FAIL(err, FL_E_TOO_BIG,
+			"the name of replica %u of %s would have more than %d bytes", number,
+			template_name, UNIT_NAME_MAX);
+	return FL_OK;
+}
+
 enum fl_code unit_name_from_argument(
 	const char *argument, char ret_name[UNIT_NAME_MAX + 1], struct fl_error *err)
 {

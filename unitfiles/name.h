@@ -84,6 +84,10 @@ void unit_name_split(const char *name, struct unit_name_parts *ret_parts);
 enum fl_code unit_name_template_of(const char *instance, char ret_template[UNIT_NAME_MAX + 1],
 	struct fl_error *err) FL_MUST_CHECK;
 
+/* web@.service, 3 → web@3.service. FL_E_TOO_BIG. */
+enum fl_code unit_name_replica(const char *template_name, unsigned number,
+	char ret_name[UNIT_NAME_MAX + 1], struct fl_error *err) FL_MUST_CHECK;
+
 /*
  * What a person typed → a unit's name, as fleet did it: the last part of a path, with ".service"
  * behind it when it has no suffix of a known kind. The result has passed unit_name_check().

@@ -197,7 +197,7 @@ static enum fl_code prepare_replica(
 	char name[UNIT_NAME_MAX + 1];
 	const struct unit *unit;
 
-	FL_TRY(replica_name(plan->change->name, number, name, err));
+	FL_TRY(unit_name_replica(plan->change->name, number, name, err));
 	unit = replica->unit = unit_find(plan->core, name);
 	if (unit != NULL && unit->replica_of == plan->unit && !plan->has_body)
 		return FL_OK;
@@ -258,7 +258,7 @@ static enum fl_code make_units(struct plan *plan, struct fl_error *err)
 
 		if (replica->unit != NULL)
 			continue;
-		code = replica_name(plan->change->name, i + 1, name, err);
+		code = unit_name_replica(plan->change->name, i + 1, name, err);
 		if (code == FL_OK)
 			code = change_make_unit(
 				plan->core, name, plan->unit->tenant, &replica->unit, err);
@@ -624,7 +624,8 @@ static void fill_unit(const struct plan *plan, Pb__ChangeResult *result)
 {
 	const struct core *core = plan->core;
 	const struct unit *unit = plan->unit;
-	bool nowhere = unit_is_active(unit) && unit_placement_count(unit) == 0;
+	bool nowhere =
+		unit_is_active(unit) && unit_placement_count(unit) == 0 && unit->held == NULL;
 
 	if (unit_message(core, unit, false, core->now_ms, &result->unit, NULL) != FL_OK)
 		return;

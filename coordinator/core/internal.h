@@ -175,7 +175,8 @@ struct machine {
 	struct fl_fsm fsm; /* MACHINE_STATES */
 
 	uint64_t last_heard_ms;
-	uint64_t booted_ms; /* when it was first heard of with its boot ID; 0: before this core began */
+	uint64_t
+		booted_ms; /* when it was first heard of with its boot ID; 0: before this core began */
 	bool heard; /* since this core began */
 	struct fl_list lease; /* of core->leases, by last_heard_ms; not while LOST */
 	struct fl_list suspect; /* of core->suspects: lost, and its units not yet moved */
@@ -206,6 +207,7 @@ struct machine {
 	char *closed_by, *closed_reason; /* set while it is not OPEN */
 	uint64_t closed_revision; /* global units that became active after it do not come */
 	uint64_t drain_deadline_ms; /* UINT64_MAX = none */
+	uint64_t drain_wall_ms; /* the same by the wall clock, for the store; 0 = none */
 	uint32_t drain_parallel;
 	uint32_t n_leaving; /* moves away from it that are under way */
 	uint64_t look_ms; /* when a drain looks again at what it can do */
@@ -546,6 +548,8 @@ bool unit_has_followers(const struct core *core, const struct unit *unit);
 /* The unit leaves its machine, which may go on to run it: it is placed on no other until
  * held_release(). @until_ms is UINT64_MAX, or HELD_LIMIT_MS from now. */
 void held_begin(struct core *core, struct placement *placement, uint64_t until_ms);
+/* The machine is back: what left it while it was lost, and is nowhere else yet, may still run there. */
+void held_resume(struct core *core, struct machine *machine);
 /* Its machine has let go of it, or it is not waited for any longer: the unit may be anywhere. Nothing
  * happens where none is held. @placement may be freed. */
 void held_release(struct core *core, struct placement *placement, const char *why);
@@ -859,9 +863,6 @@ void settle_retry(struct core *core);
 
 /* ---- replicas.c -------------------------------------------------------------------------- */
 
-/* web@.service, 3 → web@3.service. FL_E_TOO_BIG. */
-enum fl_code replica_name(const char *template_name, uint32_t number,
-	char ret_name[UNIT_NAME_MAX + 1], struct fl_error *err) FL_MUST_CHECK;
 /* How many the template wants now: none while it is inactive. */
 uint32_t replicas_wanted(const struct unit *template);
 /* Reads the template's file for the replica of that name. */

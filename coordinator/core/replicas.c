@@ -3,25 +3,7 @@
  * any other, but their file and whether they are there is their template's matter. They are made
  * with it (change.c), and here where a file returns (rollout.c).
  */
-#include <stdio.h>
-
 #include "coordinator/core/internal.h"
-
-enum fl_code replica_name(const char *template_name, uint32_t number,
-	char ret_name[UNIT_NAME_MAX + 1], struct fl_error *err)
-{
-	struct unit_name_parts parts;
-	int len;
-
-	unit_name_split(template_name, &parts);
-	len = snprintf(ret_name, UNIT_NAME_MAX + 1, "%.*s%u.%s", (int)parts.stem_len, parts.stem,
-		(unsigned)number, parts.suffix);
-	if (len > UNIT_NAME_MAX)
-		return FL_FAIL(err, FL_E_TOO_BIG,
-			"the name of replica %u of %s would have more than %d bytes",
-			(unsigned)number, template_name, UNIT_NAME_MAX);
-	return FL_OK;
-}
 
 uint32_t replicas_wanted(const struct unit *template)
 {
@@ -100,7 +82,7 @@ enum fl_code replicas_fill(struct core *core, struct unit *template, struct fl_e
 	while (n < replicas_wanted(template)) {
 		char name[UNIT_NAME_MAX + 1];
 
-		FL_TRY(replica_name(template->name, ++n, name, err));
+		FL_TRY(unit_name_replica(template->name, ++n, name, err));
 		FL_TRY(fill_one(core, template, name, err));
 	}
 	return FL_OK;
@@ -113,7 +95,7 @@ void replicas_restore(struct core *core)
 
 	RB_FOREACH (template, unit_tree, &core->units) {
 		for (uint32_t i = 1; i <= replicas_wanted(template); i++) {
-			if (replica_name(template->name, i, name, NULL) != FL_OK)
+			if (unit_name_replica(template->name, i, name, NULL) != FL_OK)
 				break;
 			unit = unit_find(core, name);
 			if (unit == NULL || !unit->stored_replica)

@@ -124,8 +124,7 @@ static void check_held(const struct core *core, const struct unit *unit)
 	if (unit->held == NULL)
 		return;
 	/* One that never ends by itself is an exclusive unit's. */
-	assert_true(unit->held_until_ms != UINT64_MAX || unit->gone ||
-		    unit->body.rules.exclusive);
+	assert_true(unit->held_until_ms != UINT64_MAX || unit->gone || unit->body.rules.exclusive);
 	assert_true(unit->held->removed && unit->held->unit == unit && unit->placed == NULL);
 	assert_true(unit->held_until_ms > core->now_ms);
 }
@@ -304,7 +303,7 @@ static void check_replicas(const struct core *core)
 
 		assert_true(template->replica_of == NULL || !template->is_template);
 		FL_LIST_FOREACH (unit, &template->replicas, replica) {
-			assert_int_equal(replica_name(template->name, ++n, name, NULL), FL_OK);
+			assert_int_equal(unit_name_replica(template->name, ++n, name, NULL), FL_OK);
 			assert_string_equal(unit->name, name);
 			assert_true(unit->replica_of == template && !unit->gone);
 			if (template->rollout == NULL)
@@ -371,8 +370,8 @@ static void snapshot_machine(const struct machine *machine, struct fl_buf *text)
 		fl_fsm_state_name(&machine->scheduling));
 	if (machine_is_closed(machine))
 		fl_buf_printf(text, " by %s %s %" PRIu64 " %" PRIu64 " %u", machine->closed_by,
-			machine->closed_reason, machine->closed_revision,
-			machine->drain_deadline_ms, machine->drain_parallel);
+			machine->closed_reason, machine->closed_revision, machine->drain_wall_ms,
+			machine->drain_parallel);
 	for (size_t i = 0; i < info->n_metadata; i++)
 		fl_buf_printf(text, " %s=%s", info->metadata[i]->key, info->metadata[i]->value);
 	fl_buf_text(text, "\n");
