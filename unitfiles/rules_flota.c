@@ -6,6 +6,7 @@
 #include "base/option.h"
 #include "unitfiles/glob.h"
 #include "unitfiles/name.h"
+#include "unitfiles/time.h"
 
 #define BLANKS " \t"
 
@@ -143,13 +144,13 @@ static void read_max_unavailable(struct reader *r, const struct unit_entry *entr
 
 static void read_min_healthy(struct reader *r, const struct unit_entry *entry)
 {
-	uint64_t ms = 0;
+	uint64_t us = 0;
 
-	if (*entry->value != '\0' && (fl_parse_duration_ms(entry->value, &ms, NULL) != FL_OK ||
-					     ms > UNIT_MIN_HEALTHY_MS_MAX))
+	if (*entry->value != '\0' &&
+		(!unit_time_parse_span(entry->value, &us) || us / 1000 > UNIT_MIN_HEALTHY_MS_MAX))
 		refuse(r, UNIT_MIN_HEALTHY_SEC, entry,
 			"is not a time of at most one day; write one like 10s or 2min");
-	r->rules->min_healthy_ms = ms;
+	r->rules->min_healthy_ms = us / 1000;
 	r->rules->has_min_healthy = *entry->value != '\0';
 }
 
@@ -329,7 +330,7 @@ static uint32_t stop_ms(const struct unit_file *file)
 	static const char *const sections[] = {"Service", "Socket", "Mount", "Swap"};
 	static const char *const keys[] = {"TimeoutStopSec", "TimeoutSec"};
 	const struct unit_entry *last = NULL;
-	uint64_t ms;
+	uint64_t us;
 
 	for (size_t i = 0; i < FL_COUNT(sections) * FL_COUNT(keys); i++) {
 		const struct unit_entry *entry = unit_file_last(
@@ -340,10 +341,9 @@ static uint32_t stop_ms(const struct unit_file *file)
 	}
 	if (last == NULL || *last->value == '\0')
 		return UNIT_STOP_MS_DEFAULT;
-	if (fl_parse_duration_ms(last->value, &ms, NULL) != FL_OK || ms == 0 ||
-		ms > UNIT_STOP_MS_MAX)
+	if (!unit_time_parse_span(last->value, &us) || us == 0 || us / 1000 >= UNIT_STOP_MS_MAX)
 		return UNIT_STOP_MS_MAX;
-	return (uint32_t)ms;
+	return (uint32_t)((us + 999) / 1000);
 }
 
 /* ---- Claims ------------------------------------------------------------------------------ */
