@@ -288,6 +288,7 @@ enum fl_code core_loaded(
 	FL_TRY(rollouts_loaded(core, err));
 	settle(core);
 	core->loaded = true;
+	(void)drains_settle(core); /* when to look again: no machine is up yet */
 	return FL_OK;
 }
 

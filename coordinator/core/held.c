@@ -20,18 +20,36 @@
 
 #include "coordinator/core/internal.h"
 
-void held_begin(struct core *core, struct placement *placement, uint64_t until_ms)
+static void hold(struct core *core, struct placement *placement, uint64_t until_ms)
 {
 	struct unit *unit = placement->unit;
 
 	fl_assert(unit->held == NULL);
-	placement_remove(core, placement);
 	unit->held = placement;
 	unit->held_until_ms = until_ms;
 	if (until_ms != UINT64_MAX)
 		fl_list_append(&core->held, &unit->held_link);
 	exclusive_held(core, unit);
 	mark_unit_write(core, unit);
+}
+
+void held_begin(struct core *core, struct placement *placement, uint64_t until_ms)
+{
+	placement_remove(core, placement);
+	hold(core, placement, until_ms);
+}
+
+void held_resume(struct core *core, struct machine *machine)
+{
+	struct placement *placement;
+
+	FL_LIST_FOREACH (placement, &machine->tombstones, tombstone) {
+		const struct unit *unit = placement->unit;
+
+		if (unit_is_active(unit) && !unit->body.rules.global && unit->placed == NULL &&
+			unit->held == NULL)
+			hold(core, placement, core->now_ms + HELD_LIMIT_MS);
+	}
 }
 
 void held_endless(struct core *core, struct unit *unit)

@@ -138,6 +138,30 @@ static void it_moves_when_the_machine_that_holds_it_is_lost(void **state)
 	fleet_check(fleet->core);
 }
 
+/* It was taken from a lost machine and found no other; then that machine is back, and runs it. */
+static void a_machine_that_comes_back_lets_go_first(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "k=1");
+	assert_true(fleet_start(fleet, "a.service", "MachineMetadata=k=1"));
+	fleet_join(fleet, "m2", "k=2");
+	fleet_join(fleet, "m3", "k=2");
+	fleet_pass(fleet, 10000, "m2 m3");
+	assert_where(fleet, "a.service", "");
+	fleet_beat(fleet, "m1");
+	assert_where(fleet, "a.service", "m1");
+	/* The same, and meanwhile it may not be there any more. */
+	fleet_pass(fleet, 10000, "m2 m3");
+	assert_true(fleet_replace(fleet, "a.service", "MachineMetadata=k=3"));
+	fleet_beat(fleet, "m1");
+	fleet_join(fleet, "m4", "k=3");
+	assert_where(fleet, "a.service", "");
+	fleet_check(fleet->core);
+	fleet_let_go(fleet, "m1");
+	assert_where(fleet, "a.service", "m4");
+}
+
 static void a_restart_of_the_coordinator_does_not_forget_it(void **state)
 {
 	struct fleet *fleet = *state;
@@ -192,6 +216,7 @@ int main(void)
 		T(it_may_come_back_to_the_machine_that_holds_it),
 		T(a_hold_has_an_end),
 		T(it_moves_when_the_machine_that_holds_it_is_lost),
+		T(a_machine_that_comes_back_lets_go_first),
 		T(a_restart_of_the_coordinator_does_not_forget_it),
 		T(what_is_stopped_or_destroyed_meanwhile_stays_so),
 	};

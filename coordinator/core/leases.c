@@ -68,6 +68,7 @@ void machine_heard(struct core *core, struct machine *machine)
 	if (was_lost) {
 		mark_units_changed(core, machine);
 		exclusive_machine_back(core, machine);
+		held_resume(core, machine);
 	}
 	settle_recheck_machine(core, machine);
 	settle_help(core, machine, true);

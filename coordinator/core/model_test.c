@@ -120,6 +120,33 @@ static void random_join(struct model *model)
 	model->known[i] = model->alive[i] = true;
 }
 
+static void random_operation(struct model *model)
+{
+	static const char *const reasons[] = {"", "a disk"};
+	struct core_event event = {.kind = CORE_MACHINE_CHANGE,
+		.machine_change = {
+			.verb = PB__MACHINE_CHANGE_REQUEST__VERB__CORDON + pick(model, 3),
+			.machine_id = model->ids[pick(model, N_MACHINES)],
+			.by = "ana",
+			.reason = reasons[pick(model, 2)],
+			.deadline_ms = pick(model, 2) * pick(model, 20000),
+			.parallel = pick(model, 4)}};
+	struct core_event move = {.kind = CORE_MOVE};
+	Pb__RebalanceReply *plan;
+
+	(void)fleet_try(&model->fleet, &event, NULL);
+	if (pick(model, 3) > 0)
+		return;
+	assert_int_equal(core_rebalance(model->fleet.core, 3, &plan, NULL), FL_OK);
+	for (size_t i = 0; i < plan->n_moves; i++) {
+		move.move = (struct core_move){.unit = plan->moves[i]->unit,
+			.from = plan->moves[i]->from,
+			.to = plan->moves[i]->to};
+		(void)fleet_try(&model->fleet, &move, NULL);
+	}
+	core_message_free(&plan->base);
+}
+
 static void random_time(struct model *model)
 {
 	char beating[512] = "";
@@ -182,8 +209,10 @@ static void random_event(struct model *model)
 {
 	uint32_t what = pick(model, 100);
 
-	if (what < 60)
+	if (what < 57)
 		random_change(model);
+	else if (what < 60)
+		random_operation(model);
 	else if (what < 65)
 		random_join(model);
 	else if (what < 80)

@@ -336,6 +336,8 @@ static void do_drain(
 	machine->drain_parallel = parallel < PARALLEL_MAX ? parallel : PARALLEL_MAX;
 	machine->drain_deadline_ms =
 		change->deadline_ms != 0 ? core->now_ms + change->deadline_ms : UINT64_MAX;
+	machine->drain_wall_ms =
+		change->deadline_ms != 0 ? machine->drain_deadline_ms + core->wall_offset_ms : 0;
 	RB_FOREACH (placement, placement_tree, &machine->placements)
 		placement->unit->try_ms = 0;
 	drain_look_soon(machine);
@@ -393,15 +395,13 @@ void machine_scheduling_pack(const struct machine *machine, Pb__MachineRecord *r
 	record->closed_reason = machine->closed_reason;
 	record->closed_revision = machine->closed_revision;
 	record->drain_parallel = machine->drain_parallel;
-	if (machine->drain_deadline_ms != UINT64_MAX)
-		record->drain_deadline_ms =
-			machine->drain_deadline_ms + machine->core->wall_offset_ms;
+	record->drain_deadline_ms = machine->drain_wall_ms;
 }
 
 enum fl_code machine_scheduling_load(struct core *core, struct machine *machine,
 	const Pb__MachineRecord *record, struct fl_error *err)
 {
-	uint64_t deadline_ms = record->drain_deadline_ms;
+	uint64_t wall_ms = record->drain_deadline_ms;
 
 	if (record->scheduling == PB__MACHINE__SCHEDULING__OPEN)
 		return FL_OK;
@@ -410,12 +410,12 @@ enum fl_code machine_scheduling_load(struct core *core, struct machine *machine,
 			(int)record->scheduling);
 	FL_TRY(set_words(machine, record->closed_by, record->closed_reason, err));
 	machine->closed_revision = record->closed_revision;
-	machine->drain_parallel =
-		record->drain_parallel != 0 ? record->drain_parallel : PARALLEL_DEFAULT;
-	/* The wall clock may have been set back since: then it is over. */
-	if (deadline_ms != 0)
+	machine->drain_parallel = record->drain_parallel;
+	machine->drain_wall_ms = wall_ms;
+	/* What is over was before this core's time began. */
+	if (wall_ms != 0)
 		machine->drain_deadline_ms =
-			deadline_ms > core->wall_offset_ms ? deadline_ms - core->wall_offset_ms : 1;
+			wall_ms > core->wall_offset_ms ? wall_ms - core->wall_offset_ms : 0;
 	if (record->scheduling == PB__MACHINE__SCHEDULING__CORDONED) {
 		fl_fsm_move(&machine->scheduling, SCHEDULING_CORDONED, "stored");
 		return FL_OK;

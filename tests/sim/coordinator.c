@@ -13,6 +13,9 @@
 #include "proto/wire.h"
 #include "tests/sim/guard.h"
 
+/* The wall clock when the world begins. */
+#define WALL_MS UINT64_C(1000000000000)
+
 #define RETRY_MIN_MS 250U
 #define RETRY_MAX_MS 10000U
 #define HOLD_MS      60000U /* what agents ask for */
@@ -190,7 +193,9 @@ static void finish(struct coordinator *coordinator)
 	while ((node = fl_list_pop(&batch->replies)) != NULL) {
 		struct reply *reply = FL_LIST_ENTRY(node, struct reply, link);
 
-		guard_change_reply(coordinator->guard, coordinator, reply->message->change_reply);
+		if (reply->message->body_case == PB__ENVELOPE__BODY_CHANGE_REPLY)
+			guard_change_reply(
+				coordinator->guard, coordinator, reply->message->change_reply);
 		connection_reply(reply->to, reply->request_id, reply->message);
 		reply_free(reply);
 	}
@@ -441,6 +446,53 @@ static void change(struct coordinator *coordinator, struct connection *from, uin
 	free(body.results);
 }
 
+/* What is wrong with one of them is not answered: whoever asked looks. */
+static void operate(struct coordinator *coordinator, struct connection *from, uint64_t request_id,
+	const Pb__MachineChangeRequest *request)
+{
+	Pb__Envelope reply = PB__ENVELOPE__INIT;
+	Pb__MachineChangeReply body = PB__MACHINE_CHANGE_REPLY__INIT;
+
+	for (size_t i = 0; i < request->n_machines; i++) {
+		struct core_event event = {.kind = CORE_MACHINE_CHANGE,
+			.machine_change = {.verb = request->verb,
+				.machine_id = request->machines[i],
+				.by = "ana",
+				.reason = request->reason,
+				.deadline_ms = request->deadline_ms,
+				.parallel = request->parallel}};
+		struct core_answer answer;
+
+		(void)step(coordinator, &event, &answer, NULL);
+	}
+	reply.body_case = PB__ENVELOPE__BODY_MACHINE_CHANGE_REPLY;
+	reply.machine_change_reply = &body;
+	send_when_durable(coordinator, from, request_id, &reply);
+}
+
+/* The plan, and some of it done at once. */
+static void rebalance(struct coordinator *coordinator, struct connection *from, uint64_t request_id,
+	const Pb__RebalanceRequest *request)
+{
+	Pb__Envelope reply = PB__ENVELOPE__INIT;
+	Pb__RebalanceReply *plan;
+
+	assert_int_equal(core_rebalance(coordinator->core, request->max_moves, &plan, NULL), FL_OK);
+	for (size_t i = 0; i < plan->n_moves; i++) {
+		struct core_event event = {.kind = CORE_MOVE,
+			.move = {.unit = plan->moves[i]->unit,
+				.from = plan->moves[i]->from,
+				.to = plan->moves[i]->to}};
+		struct core_answer answer;
+
+		(void)step(coordinator, &event, &answer, NULL);
+	}
+	reply.body_case = PB__ENVELOPE__BODY_REBALANCE_REPLY;
+	reply.rebalance_reply = plan;
+	send_when_durable(coordinator, from, request_id, &reply);
+	core_message_free(&plan->base);
+}
+
 static void on_change(struct coordinator *coordinator, struct connection *from, uint64_t request_id,
 	const Pb__ChangeRequest *request)
 {
@@ -467,8 +519,14 @@ static void on_request(
 		on_sync(coordinator, from, request_id, message->sync_request);
 	else if (message->body_case == PB__ENVELOPE__BODY_REPORT_REQUEST)
 		on_report(coordinator, from, request_id, message->report_request);
-	else
+	else if (message->body_case == PB__ENVELOPE__BODY_CHANGE_REQUEST)
 		on_change(coordinator, from, request_id, message->change_request);
+	else if (coordinator->batch.retry_ms != 0)
+		reply_error(from, request_id, FL_E_STORE, "the store cannot be written");
+	else if (message->body_case == PB__ENVELOPE__BODY_MACHINE_CHANGE_REQUEST)
+		operate(coordinator, from, request_id, message->machine_change_request);
+	else
+		rebalance(coordinator, from, request_id, message->rebalance_request);
 	flush(coordinator);
 }
 
@@ -512,13 +570,14 @@ static void load(struct coordinator *coordinator)
 
 void coordinator_start(struct coordinator *coordinator, bool machine_booted)
 {
-	const struct core_config config = {
+	struct core_config config = {
 		.lease_ms = FLEET_LEASE_MS, .store_id = "store", .fleet = "simulated"};
 	struct world *world = coordinator->world;
 
 	if (machine_booted)
 		coordinator->clock_offset_ms = world->now_ms - world_between(world, 1000, 60000);
 	coordinator->began_ms = coordinator_now_ms(coordinator);
+	config.wall_offset_ms = WALL_MS + world->now_ms - coordinator->began_ms;
 	coordinator->tick_at_ms = UINT64_MAX;
 	assert_int_equal(core_new(&coordinator->core, &config, NULL), FL_OK);
 	core_effects_init(&coordinator->effects);

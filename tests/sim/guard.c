@@ -12,6 +12,7 @@
 #include "coordinator/core/internal.h"
 #include "coordinator/core/testing.h"
 #include "proto/wire.h"
+#include "tests/sim/sim.h"
 
 /* Of the machines in question so many must be there, or nothing moves (DESIGN.md, "Failure"). */
 #define HOLD_ABOVE_PERCENT 55
@@ -22,6 +23,7 @@ struct guard_unit {
 	uint64_t epoch, epoch_max;
 	uint64_t told_epoch; /* the greatest that an agent was told */
 	int told_machine;
+	int held; /* before the step under way: the machine that had not let go of it; -1 = none */
 };
 
 void guard_open(struct guard *guard, struct world *world)
@@ -56,7 +58,7 @@ static struct guard_unit *unit_of(struct guard *guard, const char *name)
 		return unit;
 	unit = FL_NEW(struct guard_unit);
 	assert_non_null(unit);
-	unit->machine = unit->told_machine = -1;
+	unit->machine = unit->told_machine = unit->held = -1;
 	assert_int_equal(fl_map_put(guard->units, name, unit, NULL), FL_OK);
 	return unit;
 }
@@ -149,12 +151,36 @@ static void check_loss_move(
 		fail_msg("%s leaves %s although most machines look lost", name, id);
 }
 
+/* A hold ended by the machine's own word: so the unit is not there. A disk that went back to an older
+ * record breaks any promise. */
+static void check_let_go(const struct coordinator *coordinator, const char *name,
+	const struct guard_unit *before, const struct core_event *event)
+{
+	const struct sim *sim = FL_CONTAINER(coordinator, struct sim, coordinator);
+	const struct unit *unit = unit_find(coordinator->core, name);
+	const struct host *host;
+
+	if (before->held < 0 || (unit != NULL && unit->held != NULL) ||
+		(event->kind != CORE_REPORT && event->kind != CORE_SYNC))
+		return;
+	host = &sim->hosts[before->held];
+	if (strcmp(event->kind == CORE_REPORT ? event->report.report->machine_id
+					      : event->sync.machine_id,
+		    host->id) != 0 ||
+		host->was_damaged || machine_of(unit) == before->held)
+		return;
+	if (fl_map_get(host->units, name) != NULL)
+		fail_msg("%s has let go of %s, and has it", host->id, name);
+}
+
 static void check_unit_step(struct guard *guard, const struct coordinator *coordinator,
 	const char *name, struct guard_unit *before, bool asked)
 {
 	const struct unit *unit = unit_find(coordinator->core, name);
 	int machine = machine_of(unit);
 
+	if (machine >= 0 && machine != before->machine && machine_is_closed(unit->placed->machine))
+		fail_msg("%s comes to %s, which is not open", name, unit->placed->machine->id);
 	if (machine != before->machine) {
 		if (!asked && before->machine >= 0)
 			check_loss_move(guard, coordinator, name, before->machine);
@@ -165,6 +191,9 @@ static void check_unit_step(struct guard *guard, const struct coordinator *coord
 				name, machine, unit->epoch, before->epoch_max);
 	}
 	before->machine = machine;
+	before->held = unit != NULL && unit->held != NULL
+			       ? (int)machine_index(unit->held->machine->id)
+			       : -1;
 	if (unit == NULL)
 		return;
 	if (unit->epoch != before->epoch && unit_placement_count(unit) > 0 &&
@@ -176,14 +205,18 @@ static void check_unit_step(struct guard *guard, const struct coordinator *coord
 		before->epoch_max = unit->epoch;
 }
 
-static void check_units_step(struct guard *guard, const struct coordinator *coordinator, bool asked)
+static void check_units_step(
+	struct guard *guard, const struct coordinator *coordinator, const struct core_event *event)
 {
 	struct unit *unit;
 
 	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&coordinator->core->units)
 		(void)unit_of(guard, unit->name);
-	FL_MAP_FOREACH (entry, following, guard->units)
-		check_unit_step(guard, coordinator, fl_map_key(entry), fl_map_value(entry), asked);
+	FL_MAP_FOREACH (entry, following, guard->units) {
+		check_let_go(coordinator, fl_map_key(entry), fl_map_value(entry), event);
+		check_unit_step(guard, coordinator, fl_map_key(entry), fl_map_value(entry),
+			event->kind == CORE_CHANGE);
+	}
 }
 
 static void check_memory(struct guard *guard, const struct core *core)
@@ -199,8 +232,8 @@ static void check_memory(struct guard *guard, const struct core *core)
 			guard->n_tombstones_max = machine->n_tombstones;
 	}
 	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units)
-		n_gone += unit->gone && !fl_list_linked(&unit->reap);
-	/* A unit that is gone is here for its tombstones only. */
+		n_gone += unit->gone && !fl_list_linked(&unit->reap) && unit->held == NULL;
+	/* A unit that is gone is here for its tombstones, or for who may still run it. */
 	assert_true(n_gone <= n_tombstones);
 }
 
@@ -217,7 +250,7 @@ void guard_after_step(struct guard *guard, const struct coordinator *coordinator
 	/* A heartbeat that changes nothing is no reason to count all again, each time. */
 	if (core_revision(core) != guard->steps_revision || event->kind == CORE_TICK ||
 		core->step % 32 == 0) {
-		check_units_step(guard, coordinator, event->kind == CORE_CHANGE);
+		check_units_step(guard, coordinator, event);
 		check_memory(guard, core);
 		fleet_check(core);
 	}
@@ -265,11 +298,15 @@ void guard_loaded(struct guard *guard, const struct coordinator *coordinator)
 		guard->machines[machine_index(machine->id)].last_heard_ms = coordinator->began_ms;
 	}
 	FL_MAP_FOREACH (entry, following, guard->units)
-		((struct guard_unit *)fl_map_value(entry))->machine = -1;
+		((struct guard_unit *)fl_map_value(entry))->machine =
+			((struct guard_unit *)fl_map_value(entry))->held = -1;
 	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&coordinator->core->units) {
 		struct guard_unit *known = unit_of(guard, unit->name);
 
 		known->machine = machine_of(unit);
+		known->held = unit->held != NULL && !unit->gone
+				      ? (int)machine_index(unit->held->machine->id)
+				      : -1;
 		known->epoch = unit->epoch;
 	}
 	fleet_check(coordinator->core);
@@ -352,7 +389,8 @@ void guard_change_reply(
 			continue;
 		record = stored_unit(coordinator, unit->name);
 		/* No record: it was destroyed since, and that is in the store too. */
-		if (record != NULL && record->change_revision < unit->change_revision)
+		if (record != NULL && !record->destroyed &&
+			record->change_revision < unit->change_revision)
 			fail_msg("what was asked of %s at %" PRIu64
 				 " is acknowledged, and the store has %" PRIu64,
 				unit->name, unit->change_revision, record->change_revision);
@@ -409,6 +447,27 @@ static bool mentions(const Pb__SyncReply *reply, const char *name)
 	return false;
 }
 
+/* Of a drained machine the units that are bound to it are placed there, and not told. */
+static bool is_drained(const struct coordinator *coordinator, const char *machine_id)
+{
+	const struct core_write *write;
+	ProtobufCMessage *message = NULL;
+	char key[300];
+	bool drained;
+
+	snprintf(key, sizeof(key), "%s%s", CORE_KEY_MACHINE, machine_id);
+	write = fl_map_get(coordinator->store.records, key);
+	if (write == NULL)
+		return false;
+	assert_int_equal(wire_unpack_record(&pb__machine_record__descriptor, write->data,
+				 write->len, &message, NULL),
+		FL_OK);
+	drained = ((const Pb__MachineRecord *)message)->scheduling ==
+		  PB__MACHINE__SCHEDULING__DRAINED;
+	core_message_free(message);
+	return drained;
+}
+
 /* What a whole assignment leaves out the agent stops. */
 static void check_whole(
 	const struct coordinator *coordinator, const char *machine_id, const Pb__SyncReply *reply)
@@ -420,7 +479,8 @@ static void check_whole(
 		if (strncmp(key, CORE_KEY_UNIT, strlen(CORE_KEY_UNIT)) != 0)
 			continue;
 		record = stored_unit(coordinator, key + strlen(CORE_KEY_UNIT));
-		if (strcmp(record->machine_id, machine_id) == 0 && !mentions(reply, record->name))
+		if (strcmp(record->machine_id, machine_id) == 0 && !mentions(reply, record->name) &&
+			!is_drained(coordinator, machine_id))
 			fail_msg("the whole assignment of %s leaves out %s", machine_id,
 				record->name);
 		record_free(record);
@@ -437,7 +497,8 @@ void guard_assignment(struct guard *guard, const struct coordinator *coordinator
 	for (size_t i = 0; i < reply->n_removed; i++) {
 		Pb__UnitRecord *record = stored_unit(coordinator, reply->removed[i]);
 
-		if (record != NULL && strcmp(record->machine_id, machine_id) == 0)
+		if (record != NULL && strcmp(record->machine_id, machine_id) == 0 &&
+			!is_drained(coordinator, machine_id))
 			fail_msg("%s is told to let go of %s, which the store has there",
 				machine_id, reply->removed[i]);
 		record_free(record);

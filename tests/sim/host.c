@@ -640,6 +640,7 @@ void host_boot(struct host *host)
 void host_damage_disk(struct host *host)
 {
 	world_trace(host->world, "%s: its disk is damaged", host->id);
+	host->was_damaged = true;
 	if (world_chance(host->world, 50))
 		disk_swap(host);
 	else

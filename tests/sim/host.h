@@ -70,6 +70,7 @@ struct host {
 	struct fl_map *done; /* of struct done, in /run */
 	struct host_disk disk, disk_before; /* and as it was one write ago */
 	bool disk_bad;
+	bool was_damaged; /* its disk, ever */
 	uint32_t disk_delay_max_ms;
 
 	/* The agent. */

@@ -19,6 +19,8 @@ static void on_answer(void *owner, const Pb__Envelope *answer)
 		person->n_unanswered++;
 	else if (answer->error != NULL)
 		person->n_refused++;
+	else if (answer->body_case != PB__ENVELOPE__BODY_CHANGE_REPLY)
+		person->n_operated++;
 	else
 		for (size_t i = 0; i < answer->change_reply->n_results; i++)
 			if (answer->change_reply->results[i]->error != NULL)
@@ -63,20 +65,70 @@ static void random_change(
 	}
 }
 
+/* A machine is taken out or put back. Drains have a deadline, most of them, and are wide: those that
+ * go on when all is healed end soon. */
+static void operate_machine(struct person *person)
+{
+	struct world *world = person->link.world;
+	Pb__Envelope envelope = PB__ENVELOPE__INIT;
+	Pb__MachineChangeRequest request = PB__MACHINE_CHANGE_REQUEST__INIT;
+	struct sim *sim = person->sim;
+	char *id = sim->hosts[world_pick(world, sim->n_hosts)].id;
+
+	request.verb = PB__MACHINE_CHANGE_REQUEST__VERB__CORDON + world_pick(world, 3);
+	request.machines = &id;
+	request.n_machines = 1;
+	request.reason = (char *)"chance";
+	request.deadline_ms = world_chance(world, 80) ? world_between(world, 500, 15000) : 0;
+	request.parallel = world_between(world, 20, 100);
+	world_trace(world, "%s: operates on %s, verb %d", person->link.name, id, (int)request.verb);
+	envelope.body_case = PB__ENVELOPE__BODY_MACHINE_CHANGE_REQUEST;
+	envelope.machine_change_request = &request;
+	link_call(&person->link, &envelope, PATIENCE_MS, on_answer, person);
+}
+
+static void rebalance(struct person *person)
+{
+	Pb__Envelope envelope = PB__ENVELOPE__INIT;
+	Pb__RebalanceRequest request = PB__REBALANCE_REQUEST__INIT;
+
+	request.max_moves = world_between(person->link.world, 1, 20);
+	world_trace(person->link.world, "%s: rebalances", person->link.name);
+	envelope.body_case = PB__ENVELOPE__BODY_REBALANCE_REQUEST;
+	envelope.rebalance_request = &request;
+	link_call(&person->link, &envelope, PATIENCE_MS, on_answer, person);
+}
+
+static void change_units(struct person *person);
+
 static void act(void *owner, void *data)
 {
 	struct person *person = owner;
 	struct world *world = person->link.world;
-	Pb__Envelope envelope = PB__ENVELOPE__INIT;
-	Pb__ChangeRequest request = PB__CHANGE_REQUEST__INIT;
-	Pb__Change changes[CHANGES_MAX], *pointers[CHANGES_MAX];
-	char names[CHANGES_MAX][32], contents[CHANGES_MAX][1024];
+	uint32_t what;
 
 	(void)data;
 	if (!world->chaos) {
 		world_after(world, &person->process, 500, act, person, NULL);
 		return;
 	}
+	what = world_pick(world, 100);
+	if (what < 10)
+		operate_machine(person);
+	else if (what < 12)
+		rebalance(person);
+	else
+		change_units(person);
+}
+
+static void change_units(struct person *person)
+{
+	struct world *world = person->link.world;
+	Pb__Envelope envelope = PB__ENVELOPE__INIT;
+	Pb__ChangeRequest request = PB__CHANGE_REQUEST__INIT;
+	Pb__Change changes[CHANGES_MAX], *pointers[CHANGES_MAX];
+	char names[CHANGES_MAX][32], contents[CHANGES_MAX][1024];
+
 	request.n_changes = 1 + (world_chance(world, 30) ? world_pick(world, CHANGES_MAX) : 0);
 	for (size_t i = 0; i < request.n_changes; i++) {
 		random_change(person->sim, &changes[i], names[i], contents[i], sizeof(contents[i]));

@@ -1,4 +1,4 @@
-/* Somebody who changes units at random, and waits for the answer. */
+/* Somebody who changes units and operates machines at random, and waits for the answer. */
 #pragma once
 
 #include "tests/sim/network.h"
@@ -9,7 +9,7 @@ struct person {
 	struct sim *sim;
 	struct process process;
 	struct link link;
-	unsigned n_done, n_refused, n_unanswered;
+	unsigned n_done, n_refused, n_unanswered, n_operated;
 };
 
 void person_open(struct person *person, struct sim *sim, unsigned number);

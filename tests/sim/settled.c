@@ -54,6 +54,46 @@ static bool placement_is_settled(
 	return true;
 }
 
+/* A unit that its drained machine holds for later. */
+static bool parked_is_settled(
+	struct look *look, const struct host *host, const struct placement *placement)
+{
+	const char *name = placement->unit->name;
+
+	if (fl_map_get(host->units, name) != NULL)
+		return NOT_YET(look, "%s, which is drained, has %s", host->id, name);
+	if (!placement->gone)
+		return NOT_YET(look, "the coordinator does not know that %s has let go of %s",
+			host->id, name);
+	return true;
+}
+
+/* What is left on a machine that is being drained has a reason: no other machine takes it. */
+static bool drain_is_settled(struct look *look, const struct machine *machine)
+{
+	const struct core *core = look->sim->coordinator.core;
+	struct placement *placement;
+	unsigned refused_for;
+
+	if (machine->scheduling.state != SCHEDULING_DRAINING)
+		return true;
+	if (machine->drain_deadline_ms != UINT64_MAX)
+		return NOT_YET(look, "the deadline of %s has not come", machine->id);
+	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
+		FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
+
+		placement_leaving_text(core, placement, core->now_ms, &why);
+		if (strncmp(fl_buf_str(&why), "none of", 7) == 0 &&
+			place_choose(core, placement->unit, &refused_for) != NULL)
+			return NOT_YET(
+				look, "%s could leave %s", placement->unit->name, machine->id);
+		if (strcmp(fl_buf_str(&why), "is about to leave") == 0)
+			return NOT_YET(look, "%s is about to leave %s", placement->unit->name,
+				machine->id);
+	}
+	return true;
+}
+
 static bool host_is_settled(struct look *look, const struct host *host)
 {
 	const struct coordinator *coordinator = &look->sim->coordinator;
@@ -72,10 +112,16 @@ static bool host_is_settled(struct look *look, const struct host *host)
 		return NOT_YET(
 			look, "%s has not let go of %u units", host->id, machine->n_tombstones);
 	RB_FOREACH (placement, placement_tree, (struct placement_tree *)&machine->placements) {
-		if (!placement_is_settled(look, host, placement))
+		if (placement->removed)
+			return NOT_YET(
+				look, "%s has not let go of %s", host->id, placement->unit->name);
+		if (placement_is_parked(placement) ? !parked_is_settled(look, host, placement)
+						   : !placement_is_settled(look, host, placement))
 			return false;
-		n++;
+		n += !placement_is_parked(placement);
 	}
+	if (!drain_is_settled(look, machine))
+		return false;
 	FL_MAP_FOREACH (entry, following, host->units)
 		n -= 1;
 	if (n != 0)
