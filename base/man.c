@@ -60,7 +60,8 @@ void fl_man_begin(const char *name, unsigned section, const char *what, FILE *ou
 	fputs(".TH ", out);
 	for (const char *at = name; *at != '\0'; at++)
 		fprintf(out, "%s%c", *at == '-' ? "\\" : "", toupper((unsigned char)*at));
-	fprintf(out, " %u \"\" \"flota " FLOTA_VERSION "\" \"flota\"\n", section);
+	/* Ragged, like text of ours elsewhere: long words of options leave no line to adjust. */
+	fprintf(out, " %u \"\" \"flota " FLOTA_VERSION "\" \"flota\"\n.ad l\n", section);
 	fl_man_section("NAME", out);
 	put_argument(name, out);
 	fputs(" \\- ", out);

@@ -64,7 +64,7 @@ static void test_begin_and_end(void **state)
 	fl_man_begin("flota-agent", 8, "runs units", out);
 	fl_man_see_also("a-b(1) c(5)", out);
 	expect(out, ".TH FLOTA\\-AGENT 8 \"\" \"flota " FLOTA_VERSION
-		    "\" \"flota\"\n.SH \"NAME\"\nflota\\-agent \\- runs units\n"
+		    "\" \"flota\"\n.ad l\n.SH \"NAME\"\nflota\\-agent \\- runs units\n"
 		    ".SH \"SEE ALSO\"\n.BR a\\-b (1)\n.BR c (5)\n");
 }
 

@@ -606,8 +606,8 @@ void fl_options_man(const struct fl_option_table *table, bool as_file, FILE *out
 			file_name(option, name);
 		else
 			arg_name(option, name, sizeof(name));
-		(void)snprintf(term, sizeof(term), "%s%s", name + strspn(name, " "),
-			as_file ? "=" : "");
+		(void)snprintf(
+			term, sizeof(term), "%s%s", name + strspn(name, " "), as_file ? "=" : "");
 		(void)snprintf(text, sizeof(text), "%s%s%s%s", option->doc,
 			has_default ? " Default: " : "", has_default ? option->initial : "",
 			has_default ? "." : "");

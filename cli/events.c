@@ -56,13 +56,18 @@ static enum term_colour colour_of(const Pb__Event *event)
 		{"unit.active", TERM_GREEN},
 		{"machine.up", TERM_GREEN},
 		{"machine.joined", TERM_GREEN},
+		{"rollout.done", TERM_GREEN},
 		{"unit.failed", TERM_RED},
 		{"unit.error", TERM_RED},
 		{"machine.lost", TERM_RED},
+		{"machine.cloned", TERM_RED},
+		{"rollout.returning", TERM_RED},
+		{"unit.doubled", TERM_RED},
 		{"fleet.hold", TERM_RED},
 		{"unit.waiting", TERM_YELLOW},
 		{"unit.displaced", TERM_YELLOW},
 		{"unit.restarting", TERM_YELLOW},
+		{"machine.refused", TERM_YELLOW},
 	};
 
 	for (size_t i = 0; i < FL_COUNT(colours); i++)
