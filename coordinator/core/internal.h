@@ -7,7 +7,7 @@
  *	units.c     units, their files, who follows whom (MachineOf=)
  *	change.c    what people ask for: submit, set, restart, destroy
  *	replicas.c  the instances that a template with Replicas= makes
- *	rollout.c   a changed file on its way, and back
+ *	rollout.c   a changed file on its way, and back; rollout_store.c: what is kept of it
  *	join.c      tokens, and who became a member of the fleet with one
  *	machines.c  machines, their metadata
  *	pools.c     machines in the order in which a placement tries them
@@ -914,6 +914,8 @@ bool rollout_is_old(const struct unit *unit, const struct placement *placement);
 enum fl_code rollout_record(
 	const struct unit *unit, Pb__UnitRecord *record, struct fl_error *err) FL_MUST_CHECK;
 void rollout_record_fini(Pb__UnitRecord *record);
+/* What there is to know of its last change of file, behind why it is where it is. */
+void rollout_why(const struct unit *unit, struct fl_buf *text);
 /* NULL: none. The caller's. */
 enum fl_code rollout_message(
 	const struct unit *unit, Pb__Rollout **ret_message, struct fl_error *err) FL_MUST_CHECK;

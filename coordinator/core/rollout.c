@@ -28,34 +28,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "coordinator/core/internal.h"
-#include "proto/wire.h"
+#include "coordinator/core/rollout.h"
 
 #define MIN_HEALTHY_MS  5000U
 #define PATIENCE_MS     (10U * 60 * 1000)
 #define MEMORY_RETRY_MS 1000U
-
-struct rollout {
-	struct unit *unit;
-	struct fl_list link; /* of core->rollouts, until every place has the file */
-	struct fl_list moved; /* of core->rollouts_moved */
-	Pb__Rollout__State state;
-	struct unit_body good; /* while ROLLING */
-	uint64_t revision; /* the change_revision that began it */
-	uint64_t since_ms; /* when this file began to roll */
-	uint64_t due_ms; /* when to look again */
-	uint32_t done, total, failed;
-	char text[1024];
-	char last[UNIT_NAME_MAX + 1]; /* who became healthy last */
-	Pb__UnitRecord *stored; /* between core_load() and core_loaded() */
-};
-
-/* One of the places of a unit's file. */
-struct place {
-	struct unit *unit;
-	struct placement *placement; /* nullable */
-	struct rolled *rolled;
-};
 
 /* ---- Places ------------------------------------------------------------------------------ */
 
@@ -74,8 +51,7 @@ static bool next_of_global(struct unit *owner, struct place *place)
 	return false;
 }
 
-/* From an empty @place on; false: there is no more. */
-static bool next_place(struct unit *owner, struct place *place)
+bool rollout_next_place(struct unit *owner, struct place *place)
 {
 	struct unit *unit = owner;
 
@@ -95,7 +71,7 @@ static bool next_place(struct unit *owner, struct place *place)
 	return true;
 }
 
-static bool is_old(const struct unit *owner, const struct place *place)
+bool rollout_place_is_old(const struct unit *owner, const struct place *place)
 {
 	if (owner->body.rules.global)
 		return place->placement->old != NULL;
@@ -109,11 +85,10 @@ bool rollout_is_old(const struct unit *unit, const struct placement *placement)
 	if (placement->old != NULL)
 		return true;
 	return unit->replica_of != NULL && unit->replica_of->rollout != NULL &&
-	       is_old(unit->replica_of, &place);
+	       rollout_place_is_old(unit->replica_of, &place);
 }
 
-/* What the store and people call it. */
-static const char *place_name(const struct place *place)
+const char *rollout_place_name(const struct place *place)
 {
 	return place->unit->body.rules.global ? place->placement->machine->id : place->unit->name;
 }
@@ -254,7 +229,7 @@ static void watch(struct core *core, struct rollout *rollout, const struct place
 		return;
 	rolled->on_trial = false;
 	mark_unit_write(core, rollout->unit);
-	snprintf(rollout->last, sizeof(rollout->last), "%s", place_name(place));
+	snprintf(rollout->last, sizeof(rollout->last), "%s", rollout_place_name(place));
 	event_add(core, "rollout.healthy", place->unit, place->placement->machine, "");
 }
 
@@ -385,11 +360,11 @@ static void count(struct core *core, struct rollout *rollout, struct tally *tall
 {
 	*tally = (struct tally){0};
 	rollout->due_ms = UINT64_MAX;
-	for (struct place place = {0}; next_place(rollout->unit, &place);) {
+	for (struct place place = {0}; rollout_next_place(rollout->unit, &place);) {
 		enum standing standing = standing_of(&place);
 
 		tally->total++;
-		if (is_old(rollout->unit, &place)) {
+		if (rollout_place_is_old(rollout->unit, &place)) {
 			place.rolled->proven = false;
 			count_old(core, rollout, &place, standing, tally);
 		} else {
@@ -443,17 +418,18 @@ static void take_next(struct core *core, struct rollout *rollout, const struct t
 	bool short_of_memory = false;
 
 	left = left > tally->down ? left - tally->down : 0;
-	for (struct place place = {0}; next_place(rollout->unit, &place);) {
+	for (struct place place = {0}; rollout_next_place(rollout->unit, &place);) {
 		enum standing standing = standing_of(&place);
 
-		if (!is_old(rollout->unit, &place) || standing == STANDING_GOOD ||
+		if (!rollout_place_is_old(rollout->unit, &place) || standing == STANDING_GOOD ||
 			(standing == STANDING_AWAY && place.placement != NULL))
 			continue;
 		if (standing != STANDING_UNCLEAR || place.rolled->on_trial || is_late)
 			short_of_memory |= !take(core, rollout, &place, place.rolled->on_trial);
 	}
-	for (struct place place = {0}; left > 0 && next_place(rollout->unit, &place);) {
-		if (!is_old(rollout->unit, &place) || standing_of(&place) != STANDING_GOOD)
+	for (struct place place = {0}; left > 0 && rollout_next_place(rollout->unit, &place);) {
+		if (!rollout_place_is_old(rollout->unit, &place) ||
+			standing_of(&place) != STANDING_GOOD)
 			continue;
 		short_of_memory |= !take(core, rollout, &place, true);
 		left--;
@@ -464,7 +440,7 @@ static void take_next(struct core *core, struct rollout *rollout, const struct t
 
 /* ---- Files of global units --------------------------------------------------------------- */
 
-static struct old_file *old_file_new(const struct unit_body *body)
+struct old_file *old_file_new(const struct unit_body *body)
 {
 	struct old_file *old = malloc(sizeof(*old) + body->content_len);
 
@@ -506,7 +482,7 @@ static void set_file(
 		old_file_unref(FL_TAKE(placement->old));
 		placement_touch(core, placement);
 	}
-	for (struct place place = {0}; next_place(unit, &place);)
+	for (struct place place = {0}; rollout_next_place(unit, &place);)
 		*place.rolled =
 			(struct rolled){.on_trial = place.rolled->on_trial, .step = core->step};
 }
@@ -551,7 +527,7 @@ static void finish(struct core *core, struct rollout *rollout, const struct tall
 
 	rollout->state = is_return ? PB__ROLLOUT__STATE__RETURNED : PB__ROLLOUT__STATE__DONE;
 	unit_body_fini(core, &rollout->good);
-	for (struct place place = {0}; next_place(unit, &place);)
+	for (struct place place = {0}; rollout_next_place(unit, &place);)
 		place.rolled->on_trial = false;
 	if (!is_return)
 		rollout->text[0] = '\0';
@@ -571,7 +547,7 @@ static void finish(struct core *core, struct rollout *rollout, const struct tall
 	mark_unit_changed(core, unit);
 }
 
-static bool is_under_way(const struct rollout *rollout)
+bool rollout_is_under_way(const struct rollout *rollout)
 {
 	return rollout->state == PB__ROLLOUT__STATE__ROLLING ||
 	       rollout->state == PB__ROLLOUT__STATE__RETURNING;
@@ -616,7 +592,7 @@ static void go_on(struct core *core, struct rollout *rollout)
 		return;
 	}
 	take_next(core, rollout, &tally);
-	if (!is_under_way(rollout)) {
+	if (!rollout_is_under_way(rollout)) {
 		if (tally.open == 0 && tally.lagging == 0)
 			fl_list_remove(&rollout->link);
 		return;
@@ -629,7 +605,7 @@ static void go_on(struct core *core, struct rollout *rollout)
 		due_at(core, rollout, core->now_ms + core->lease_ms);
 	else
 		finish(core, rollout, &tally);
-	if (!is_under_way(rollout) && tally.lagging == 0)
+	if (!rollout_is_under_way(rollout) && tally.lagging == 0)
 		fl_list_remove(&rollout->link);
 }
 
@@ -721,7 +697,7 @@ static void begin_at_single(struct unit *unit)
 {
 	struct place place = {0};
 
-	if (!unit->is_template && !unit->body.rules.global && next_place(unit, &place))
+	if (!unit->is_template && !unit->body.rules.global && rollout_next_place(unit, &place))
 		unit->rolled.on_trial |= standing_of(&place) == STANDING_GOOD;
 }
 
@@ -770,220 +746,4 @@ void rollout_drop(struct core *core, struct unit *unit)
 	if (rollout->stored != NULL)
 		core_message_free(&rollout->stored->base);
 	free(rollout);
-}
-
-/* ---- As messages ------------------------------------------------------------------------- */
-
-static size_t count_places(struct unit *unit)
-{
-	size_t n = 0;
-
-	for (struct place place = {0}; next_place(unit, &place);)
-		n++;
-	return n;
-}
-
-static enum fl_code record_trial(
-	struct unit *unit, Pb__UnitRecord *record, size_t n_places, struct fl_error *err)
-{
-	record->trial = fl_new_array(n_places, sizeof(*record->trial));
-	if (record->trial == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	for (struct place place = {0}; next_place(unit, &place);)
-		if (place.rolled->on_trial)
-			record->trial[record->n_trial++] = (char *)place_name(&place);
-	return FL_OK;
-}
-
-/* The entry of the file that @old is; a new one, with room for @n_places, where there is none. */
-static Pb__OldFile *record_old_file(
-	Pb__UnitRecord *record, const struct old_file *old, size_t n_places)
-{
-	Pb__OldFile *file;
-
-	for (size_t i = 0; i < record->n_old_files; i++)
-		if (is(record->old_files[i]->hash, old->hash))
-			return record->old_files[i];
-	file = malloc(sizeof(*file));
-	if (file == NULL)
-		return NULL;
-	pb__old_file__init(file);
-	file->machine_ids = fl_new_array(n_places, sizeof(char *));
-	if (file->machine_ids == NULL) {
-		free(file);
-		return NULL;
-	}
-	file->hash = (char *)old->hash;
-	file->content.data = (uint8_t *)old->content;
-	file->content.len = old->len;
-	record->old_files[record->n_old_files++] = file;
-	return file;
-}
-
-static enum fl_code record_old_files(
-	struct unit *unit, Pb__UnitRecord *record, size_t n_places, struct fl_error *err)
-{
-	record->old_files = fl_new_array(n_places, sizeof(*record->old_files));
-	if (record->old_files == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	for (struct place place = {0}; next_place(unit, &place);) {
-		Pb__OldFile *file;
-
-		if (place.placement == NULL || place.placement->old == NULL)
-			continue;
-		file = record_old_file(record, place.placement->old, n_places);
-		if (file == NULL)
-			return FL_FAIL_NO_MEMORY(err);
-		file->machine_ids[file->n_machine_ids++] = place.placement->machine->id;
-	}
-	return FL_OK;
-}
-
-static void fill_message(const struct rollout *rollout, Pb__Rollout *message)
-{
-	pb__rollout__init(message);
-	message->state = rollout->state;
-	message->done = rollout->done;
-	message->total = rollout->total;
-	message->failed = rollout->failed;
-	message->revision = rollout->revision;
-	message->text = (char *)rollout->text;
-	message->last = (char *)rollout->last;
-}
-
-enum fl_code rollout_record(const struct unit *unit, Pb__UnitRecord *record, struct fl_error *err)
-{
-	const struct rollout *rollout = unit->rollout;
-	size_t n_places;
-
-	if (unit->replica_of != NULL)
-		record->replica_of = unit->replica_of->name;
-	if (rollout == NULL)
-		return FL_OK;
-	record->rollout = malloc(sizeof(*record->rollout));
-	if (record->rollout == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	fill_message(rollout, record->rollout);
-	record->good_content.data = rollout->good.content;
-	record->good_content.len = rollout->good.content_len;
-	record->good_lenient = rollout->good.lenient;
-	n_places = count_places(rollout->unit);
-	if (n_places == 0)
-		return FL_OK;
-	FL_TRY(record_trial(rollout->unit, record, n_places, err));
-	return record_old_files(rollout->unit, record, n_places, err);
-}
-
-void rollout_record_fini(Pb__UnitRecord *record)
-{
-	for (size_t i = 0; i < record->n_old_files; i++) {
-		free(record->old_files[i]->machine_ids);
-		free(record->old_files[i]);
-	}
-	free(record->old_files);
-	free(record->trial);
-	free(record->rollout);
-}
-
-enum fl_code rollout_message(
-	const struct unit *unit, Pb__Rollout **ret_message, struct fl_error *err)
-{
-	Pb__Rollout view;
-
-	*ret_message = NULL;
-	if (unit->rollout == NULL)
-		return FL_OK;
-	fill_message(unit->rollout, &view);
-	*ret_message = (Pb__Rollout *)message_copy(&view.base);
-	return *ret_message != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
-}
-
-/* ---- From the store ---------------------------------------------------------------------- */
-
-enum fl_code rollout_load(
-	struct core *core, struct unit *unit, const Pb__UnitRecord *record, struct fl_error *err)
-{
-	const Pb__Rollout *message = record->rollout;
-	struct rollout *rollout;
-
-	if (message == NULL)
-		return FL_OK;
-	rollout = unit->rollout = FL_NEW(struct rollout);
-	if (rollout == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	*rollout = (struct rollout){.unit = unit,
-		.state = message->state,
-		.revision = message->revision,
-		.done = message->done,
-		.total = message->total,
-		.failed = message->failed,
-		.due_ms = UINT64_MAX};
-	snprintf(rollout->text, sizeof(rollout->text), "%s", message->text);
-	snprintf(rollout->last, sizeof(rollout->last), "%s", message->last);
-	rollout->stored = (Pb__UnitRecord *)message_copy(&record->base);
-	if (rollout->stored == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	if (message->state != PB__ROLLOUT__STATE__ROLLING)
-		return FL_OK;
-	return unit_body_load(
-		core, unit->name, &record->good_content, record->good_lenient, &rollout->good, err);
-}
-
-static enum fl_code restore_old_file(
-	struct unit *unit, const Pb__OldFile *file, struct fl_error *err)
-{
-	struct unit_body body = {.content = file->content.data, .content_len = file->content.len};
-	struct old_file *old;
-	struct placement *placement;
-
-	snprintf(body.hash, sizeof(body.hash), "%s", file->hash);
-	old = old_file_new(&body);
-	if (old == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	FL_LIST_FOREACH (placement, &unit->placements, of_unit) {
-		if (placement->removed || placement->old != NULL)
-			continue;
-		for (size_t i = 0; i < file->n_machine_ids && placement->old == NULL; i++)
-			if (is(file->machine_ids[i], placement->machine->id)) {
-				placement->old = old;
-				old->n_refs++;
-			}
-	}
-	old_file_unref(old);
-	return FL_OK;
-}
-
-static void unit_record_freep(Pb__UnitRecord **record)
-{
-	core_message_free(&(*record)->base);
-}
-
-static enum fl_code restore(struct core *core, struct rollout *rollout, struct fl_error *err)
-{
-	FL_CLEANUP(unit_record_freep) Pb__UnitRecord *record = FL_TAKE(rollout->stored);
-	bool is_mixed = false;
-
-	for (size_t i = 0; i < record->n_old_files; i++)
-		FL_TRY(restore_old_file(rollout->unit, record->old_files[i], err));
-	for (struct place place = {0}; next_place(rollout->unit, &place);) {
-		is_mixed |= is_old(rollout->unit, &place);
-		for (size_t i = 0; i < record->n_trial; i++)
-			place.rolled->on_trial |= is(record->trial[i], place_name(&place));
-	}
-	rollout->since_ms = core->now_ms;
-	if (!is_mixed && !is_under_way(rollout))
-		return FL_OK;
-	fl_list_append(&core->rollouts, &rollout->link);
-	rollout_mark(core, rollout->unit);
-	return FL_OK;
-}
-
-enum fl_code rollouts_loaded(struct core *core, struct fl_error *err)
-{
-	struct unit *unit;
-
-	RB_FOREACH (unit, unit_tree, &core->units)
-		if (unit->rollout != NULL && unit->rollout->stored != NULL)
-			FL_TRY(restore(core, unit->rollout, err));
-	return FL_OK;
 }

@@ -209,6 +209,16 @@ static void several_at_a_time(void **state)
 	assert_state(fleet, "web@.service", DONE);
 }
 
+static void assert_why(struct fleet *fleet, const char *name, const char *text)
+{
+	Pb__WhyReply *reply;
+
+	assert_int_equal(core_why(fleet->core, name, fleet->now_ms, 0, &reply, NULL), FL_OK);
+	if (strstr(reply->summary, text) == NULL)
+		fail_msg("\"%s\" is not in \"%s\"", text, reply->summary);
+	core_message_free(&reply->base);
+}
+
 static void a_bad_file_goes_back(void **state)
 {
 	struct fleet *fleet = *state;
@@ -218,6 +228,9 @@ static void a_bad_file_goes_back(void **state)
 	assert_true(replace_web(fleet, 3, "/bin/two", ""));
 	heal(fleet, "web@1.service");
 	assert_who(fleet, "/bin/two", "12");
+	assert_why(fleet, "web@3.service",
+		"; a changed file of web@.service is on its way, 1 of 3 are healthy with it: waits for "
+		"web@2.service");
 	before = fleet_unit(fleet, "web@3.service")->change_revision;
 	fleet_forget(fleet);
 	say(fleet, "web@2.service", "failed");
@@ -236,6 +249,9 @@ static void a_bad_file_goes_back(void **state)
 	assert_int_equal(fleet_unit(fleet, "web@3.service")->change_revision, before);
 	fleet_restart(fleet);
 	assert_state(fleet, "web@.service", RETURNED);
+	assert_why(fleet, "web@.service",
+		"it is a template, and wants 3 replicas; web@.service returned to its last good file, "
+		"because with the new one: web@2.service on machine m2");
 	assert_true(core_next_deadline(fleet->core) > fleet->now_ms + 3000);
 }
 

@@ -194,7 +194,11 @@ static void summarize(
 {
 	size_t n = unit_placement_count(unit);
 
-	if (unit->is_template)
+	if (unit->is_template && unit->body.rules.replicas > 0)
+		fl_buf_printf(text, "it is a template, and wants %" PRIu32 " replicas%s",
+			unit->body.rules.replicas,
+			replicas_wanted(unit) > 0 ? "" : " when it is started");
+	else if (unit->is_template)
 		fl_buf_text(text, "it is a template: only its instances run");
 	else if (!unit_is_active(unit))
 		fl_buf_text(text, "nobody asked for it to be loaded or launched: it is inactive");
@@ -208,6 +212,7 @@ static void summarize(
 		why_waiting(core, unit, now_ms, text);
 	else
 		why_placed(core, unit->placed, now_ms, text);
+	rollout_why(unit, text);
 }
 
 static enum fl_code fill_why(const struct core *core, const struct unit *unit, uint64_t now_ms,
