@@ -231,6 +231,30 @@ def test_full_disk():
 		assert host.show("runs.service", "MainPID") == pid
 
 
+def test_full_disk_of_a_host():
+	with Fleet() as fleet:
+		flota = Flota(fleet)
+		host = flota.new_host("n1")
+		host.boot()
+		flota.ready()
+		host.systemctl("stop", "flota-agent.service")
+		host.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "none", "/var/lib/flota/agent")
+		host.run("dd", "if=/dev/zero", "of=/var/lib/flota/agent/filler", "bs=4k", check=False)
+		host.systemctl("start", "flota-agent.service")
+		# What it is to run it runs; that it could not keep the list is told, and mended later.
+		flota.start("a.service", service())
+		pid = host.show("a.service", "MainPID")
+		wait_until(lambda: "disk.write" in host.journal("-u", "flota-agent.service"), "the agent to complain")
+		assert "No space left on device" in host.journal("-u", "flota-agent.service")
+		host.systemctl("kill", "--signal=KILL", "flota-agent.service")
+		host.run("rm", "/var/lib/flota/agent/filler")
+		flota.start("b.service", service())
+		wait_until(lambda: host.run("grep", "-c", "a.service", "/var/lib/flota/agent/assignment.pb",
+			check=False).returncode == 0,
+			"the list to be on disk")
+		assert host.show("a.service", "MainPID") == pid
+
+
 # --- a damaged store ------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def store():
