@@ -17,6 +17,7 @@
 #include "proto/token.h"
 #include "proto/wire.h"
 #include "transport/client.h"
+#include "transport/door.h"
 #include "transport/tls_key.h"
 
 #define TOKEN_FILE_MAX  4096U
@@ -106,17 +107,11 @@ static enum fl_code find_doors(struct enroll *enroll, struct fl_error *err)
 	if (config->doors.n > 0)
 		return fl_strv_copy(&enroll->doors, &config->doors, err);
 	for (size_t i = 0; i < config->coordinators.n; i++) {
-		const char *url = config->coordinators.items[i], *colon = strrchr(url, ':');
 		FL_CLEANUP(fl_freep) char *door = NULL;
-		uint64_t port;
 
-		if (colon == NULL || fl_parse_uint(colon + 1, &port, NULL) != FL_OK ||
-			port >= UINT16_MAX)
-			continue;
-		door = fl_printf("%.*s:%u", (int)(colon - url), url, (unsigned)port + 1);
-		if (door == NULL)
-			return FL_FAIL_NO_MEMORY(err);
-		FL_TRY(fl_strv_add(&enroll->doors, door, err));
+		FL_TRY(door_beside(config->coordinators.items[i], &door, err));
+		if (door != NULL)
+			FL_TRY(fl_strv_add(&enroll->doors, door, err));
 	}
 	if (enroll->doors.n == 0)
 		return FL_FAIL(err, FL_E_INVALID,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "transport/door.h"
 
 /* A lease below a second would turn every hiccup of a network into a lost machine. */
 #define LEASE_MIN_MS 1000
@@ -69,23 +70,14 @@ void config_fini(struct config *config)
 	fl_options_fini(&config_program.table, config);
 }
 
-/* Beside the first TLS address, one port higher; a port that the kernel chooses stays one. */
 static enum fl_code default_door(struct config *config, struct fl_error *err)
 {
 	for (size_t i = 0; i < config->listen.n; i++) {
-		const char *url = config->listen.items[i], *colon = strrchr(url, ':');
 		FL_CLEANUP(fl_freep) char *door = NULL;
-		uint64_t port;
 
-		/* A URL that is none is the transport's to complain about. */
-		if (strncmp(url, "tls+tcp", 7) != 0 || colon == NULL ||
-			fl_parse_uint(colon + 1, &port, NULL) != FL_OK || port >= UINT16_MAX)
-			continue;
-		door = fl_printf(
-			"%.*s:%u", (int)(colon - url), url, port > 0 ? (unsigned)port + 1 : 0U);
-		if (door == NULL)
-			return FL_FAIL_NO_MEMORY(err);
-		return fl_strv_add(&config->doors, door, err);
+		FL_TRY(door_beside(config->listen.items[i], &door, err));
+		if (door != NULL)
+			return fl_strv_add(&config->doors, door, err);
 	}
 	return FL_OK;
 }

@@ -5,9 +5,11 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "transport/door.h"
 #include "transport/test_support.h"
 
 #define LONG_MS 50000
@@ -145,11 +147,39 @@ static void nothing_is_said_to_who_is_no_coordinator(void **state)
 	}
 }
 
+static void a_door_is_beside(void **state)
+{
+	static const struct {
+		const char *url, *door;
+	} rows[] = {
+		{"tls+tcp://10.0.0.1:7440", "tls+tcp://10.0.0.1:7441"},
+		{"tls+tcp://[fd00::1]:7440", "tls+tcp://[fd00::1]:7441"},
+		{"tls+tcp4://coordinator.example:1", "tls+tcp4://coordinator.example:2"},
+		{"tls+tcp://127.0.0.1:0", "tls+tcp://127.0.0.1:0"},
+		{"tls+tcp://127.0.0.1:65535", NULL},
+		{"tls+tcp://127.0.0.1", NULL},
+		{"ipc:///run/flota/coordinator.sock", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FL_COUNT(rows); i++) {
+		char *door;
+
+		assert_int_equal(door_beside(rows[i].url, &door, NULL), FL_OK);
+		if (rows[i].door == NULL)
+			assert_null(door);
+		else
+			assert_string_equal(door, rows[i].door);
+		free(door);
+	}
+}
+
 #define loop_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_door_is_beside),
 		loop_test(everybody_at_a_door_is_a_joiner),
 		loop_test(other_ports_want_a_certificate),
 		loop_test(nothing_is_said_to_another_ca),
