@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/checksum.h"
 #include "base/file.h"
 #include "base/fsm.h"
 #include "base/log.h"
@@ -48,27 +49,12 @@ struct disk {
 	struct fl_error err;
 };
 
-/* CRC-32 of IEEE 802.3, as in zlib and RFC 1952. */
-static uint32_t checksum(const uint8_t *data, size_t len)
-{
-	uint32_t table[256], crc = UINT32_MAX;
-
-	for (uint32_t i = 0; i < 256; i++) {
-		table[i] = i;
-		for (int bit = 0; bit < 8; bit++)
-			table[i] = table[i] >> 1 ^ ((table[i] & 1U) != 0 ? 0xedb88320U : 0);
-	}
-	for (size_t i = 0; i < len; i++)
-		crc = crc >> 8 ^ table[(crc ^ data[i]) & 0xffU];
-	return ~crc;
-}
-
 enum fl_code disk_write(
 	const char *path, const uint8_t *data, size_t len, bool durable, struct fl_error *err)
 {
 	FL_CLEANUP_BUF struct fl_buf buf = FL_BUF_INIT;
 
-	fl_buf_printf(&buf, HEADER "%08" PRIx32 " %zu\n", checksum(data, len), len);
+	fl_buf_printf(&buf, HEADER "%08" PRIx32 " %zu\n", fl_crc32(0, data, len), len);
 	fl_buf_append(&buf, data, len);
 	if (!fl_buf_ok(&buf))
 		return FL_FAIL_NO_MEMORY(err);
@@ -91,7 +77,7 @@ static enum fl_code parse(const char *text, size_t len, const ProtobufCMessageDe
 	if (size != len - (size_t)(end + 1 - text))
 		return FL_FAIL(err, FL_E_PROTOCOL, "it has %zu bytes and should have %zu",
 			len - (size_t)(end + 1 - text), size);
-	if (checksum(data, size) != crc)
+	if (fl_crc32(0, data, size) != crc)
 		return FL_FAIL(err, FL_E_PROTOCOL, "its checksum is wrong");
 	return wire_unpack_record(type, data, size, ret_message, err);
 }

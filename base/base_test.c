@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/fsm.h"
@@ -372,9 +373,19 @@ static void test_random_below(void **state)
 	assert_true(fl_random_id() != fl_random_id());
 }
 
+/* The check value that catalogues of such sums give. */
+static void test_crc32(void **state)
+{
+	(void)state;
+	assert_int_equal(fl_crc32(0, "123456789", 9), 0xcbf43926);
+	assert_int_equal(fl_crc32(fl_crc32(0, "1234", 4), "56789", 5), 0xcbf43926);
+	assert_int_equal(fl_crc32(0, "", 0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_crc32),
 		cmocka_unit_test(test_error_text_is_cut_with_dots),
 		cmocka_unit_test(test_error_prefix_and_errno),
 		cmocka_unit_test(test_error_wire_values_round_trip),

@@ -15,13 +15,17 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "coordinator/store/backend.h"
 
 /* "flot": PRAGMA application_id, so that file(1) and we can tell whose file it is. */
 #define APPLICATION_ID 0x666c6f74
-#define FORMAT         1
+#define FORMAT         2
+
+/* Its records have no sum (NULL) until they are written again. */
+#define FORMAT_WITHOUT_SUMS 1
 
 /* The statements that a batch is made of. */
 #define STATEMENTS(X) \
@@ -29,10 +33,10 @@
 	X(COMMIT, "COMMIT") \
 	X(ROLLBACK, "ROLLBACK") \
 	X(NEXT, "UPDATE head SET revision = revision + 1 RETURNING revision") \
-	X(PUT, "REPLACE INTO record (key, value, revision) VALUES (?1, ?2, ?3)") \
+	X(PUT, "REPLACE INTO record (key, value, revision, sum) VALUES (?1, ?2, ?3, ?4)") \
 	X(DELETE, "DELETE FROM record WHERE key = ?1") \
 	X(GET, "SELECT revision FROM record WHERE key = ?1") \
-	X(LIST, "SELECT key, value, revision FROM record ORDER BY key")
+	X(LIST, "SELECT key, value, revision, sum FROM record ORDER BY key")
 
 enum statement {
 #define X(name, sql) SQL_##name,
@@ -137,6 +141,12 @@ static enum fl_code bind_key(struct sqlite_store *sqlite, enum statement which,
 	return FL_OK;
 }
 
+/* SQLite sees damage to its own structure alone, not a bit that turned in a value. */
+static uint32_t sum_of(const char *key, const void *value, size_t len)
+{
+	return fl_crc32(fl_crc32(0, key, strlen(key) + 1), value, len);
+}
+
 static enum fl_code put(struct sqlite_store *sqlite, const struct store_op *op, uint64_t revision,
 	struct fl_error *err)
 {
@@ -144,7 +154,8 @@ static enum fl_code put(struct sqlite_store *sqlite, const struct store_op *op, 
 
 	FL_TRY(bind_key(sqlite, SQL_PUT, op, err));
 	if (sqlite3_bind_blob64(statement, 2, op->value, op->len, SQLITE_STATIC) != SQLITE_OK ||
-		sqlite3_bind_int64(statement, 3, (sqlite3_int64)revision) != SQLITE_OK)
+		sqlite3_bind_int64(statement, 3, (sqlite3_int64)revision) != SQLITE_OK ||
+		sqlite3_bind_int64(statement, 4, sum_of(op->key, op->value, op->len)) != SQLITE_OK)
 		return fail(sqlite, err);
 	return run(sqlite, SQL_PUT, err);
 }
@@ -265,6 +276,13 @@ static enum fl_code sqlite_list(
 
 		if (key == NULL || (value == NULL && len > 0)) {
 			code = FL_FAIL_NO_MEMORY(err);
+			break;
+		}
+		if (sqlite3_column_type(statement, 3) != SQLITE_NULL &&
+			sqlite3_column_int64(statement, 3) != sum_of(key, value, (size_t)len)) {
+			(void)FL_FAIL(
+				err, FL_E_STORE, "the record \"%s\" is not as it was written", key);
+			code = unreadable(sqlite, err);
 			break;
 		}
 		code = visit(key, value, (size_t)len, (uint64_t)sqlite3_column_int64(statement, 2),
@@ -409,12 +427,22 @@ static enum fl_code create(struct sqlite_store *sqlite, struct fl_error *err)
 		"CREATE TABLE head (revision INTEGER NOT NULL) STRICT;"
 		"INSERT INTO head VALUES (0);"
 		"CREATE TABLE record (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL,"
-		" revision INTEGER NOT NULL) STRICT;"
+		" revision INTEGER NOT NULL, sum INTEGER) STRICT;"
 		"PRAGMA application_id = %d;"
 		"PRAGMA user_version = %d;"
 		"COMMIT;",
 		APPLICATION_ID, FORMAT);
 	return execute(sqlite, sql, err);
+}
+
+static enum fl_code add_sums(struct sqlite_store *sqlite, struct fl_error *err)
+{
+	return execute(sqlite,
+		"BEGIN IMMEDIATE;"
+		"ALTER TABLE record ADD COLUMN sum INTEGER;"
+		"PRAGMA user_version = 2;"
+		"COMMIT;",
+		err);
 }
 
 static enum fl_code check_or_create(struct sqlite_store *sqlite, struct fl_error *err)
@@ -429,7 +457,7 @@ static enum fl_code check_or_create(struct sqlite_store *sqlite, struct fl_error
 		return create(sqlite, err);
 	if (application_id != APPLICATION_ID)
 		return FL_FAIL(err, FL_E_STORE, "%s belongs to another program", sqlite->path);
-	if (format != FORMAT)
+	if (format != FORMAT && format != FORMAT_WITHOUT_SUMS)
 		return FL_FAIL(err, FL_E_STORE,
 			"%s has format %ld, this coordinator knows format %d: use a newer one",
 			sqlite->path, format, FORMAT);
@@ -437,7 +465,7 @@ static enum fl_code check_or_create(struct sqlite_store *sqlite, struct fl_error
 	if (strcmp(answer, "ok") != 0)
 		return FL_FAIL(err, FL_E_STORE, "%s is damaged (%s): put a backup in its place",
 			sqlite->path, answer);
-	return FL_OK;
+	return format == FORMAT ? FL_OK : add_sums(sqlite, err);
 }
 
 static enum fl_code open_database(struct sqlite_store *sqlite, struct fl_error *err)

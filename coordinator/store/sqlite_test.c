@@ -303,8 +303,8 @@ static void test_newer_format(void **state)
 {
 	(void)state;
 	make_store();
-	sqlite_does("PRAGMA user_version = 2");
-	assert_refused(FL_E_STORE, "has format 2");
+	sqlite_does("PRAGMA user_version = 99");
+	assert_refused(FL_E_STORE, "has format 99");
 }
 
 static void test_not_a_database(void **state)
@@ -329,7 +329,7 @@ static void test_damaged(void **state)
 
 	(void)state;
 	make_store();
-	sqlite_does("INSERT INTO record VALUES ('k', zeroblob(100000), 1);");
+	sqlite_does("INSERT INTO record VALUES ('k', zeroblob(100000), 1, NULL);");
 	(void)snprintf(path, sizeof(path), "%s/store.sqlite", directory);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
@@ -337,6 +337,75 @@ static void test_damaged(void **state)
 	assert_int_equal(pwrite(fd, junk, sizeof(junk), 3L * 4096), sizeof(junk));
 	(void)close(fd);
 	assert_refused(FL_E_STORE, "damaged");
+}
+
+static void put(const char *key, const char *value)
+{
+	struct store_batch *batch = NULL;
+	struct store *store = NULL;
+	uv_loop_t loop;
+
+	(void)uv_loop_init(&loop);
+	assert_int_equal(store_open_sqlite(&store, &loop, directory, NULL), FL_OK);
+	assert_int_equal(store_batch_new(&batch, NULL), FL_OK);
+	assert_int_equal(store_batch_put(batch, key, value, strlen(value), NULL), FL_OK);
+	assert_int_equal(commit(&loop, store, batch).code, FL_OK);
+	store_batch_free(batch);
+	close_store(&loop, store);
+	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static enum fl_code list_all(unsigned *ret_n, struct fl_error *err)
+{
+	struct store *store = NULL;
+	enum fl_code code;
+	uv_loop_t loop;
+
+	*ret_n = 0;
+	(void)uv_loop_init(&loop);
+	assert_int_equal(store_open_sqlite(&store, &loop, directory, NULL), FL_OK);
+	code = store_list(store, count, ret_n, err);
+	close_store(&loop, store);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	return code;
+}
+
+/* Damage that leaves SQLite's own structure as it was. */
+static void test_turned_bit(void **state)
+{
+	struct fl_error err = {0};
+	unsigned n;
+
+	(void)state;
+	put("a", "right");
+	put("b", "right");
+	assert_int_equal(list_all(&n, &err), FL_OK);
+	assert_int_equal(n, 2);
+	sqlite_does("UPDATE record SET value = CAST('wrong' AS BLOB) WHERE key = 'b'");
+	assert_int_equal(list_all(&n, &err), FL_E_STORE);
+	assert_non_null(strstr(err.text, "store.sqlite is damaged (the record \"b\" is not as it "
+					 "was written): put a backup in its place"));
+}
+
+static void test_format_without_sums(void **state)
+{
+	struct fl_error err = {0};
+	unsigned n;
+
+	(void)state;
+	make_store();
+	sqlite_does("DROP TABLE record;"
+		    "CREATE TABLE record (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL,"
+		    " revision INTEGER NOT NULL) STRICT;"
+		    "INSERT INTO record VALUES ('a', x'01', 1), ('b', x'02', 1);"
+		    "PRAGMA user_version = 1");
+	assert_int_equal(list_all(&n, &err), FL_OK);
+	assert_int_equal(n, 2);
+	/* From the next writing on it has one. */
+	put("b", "right");
+	sqlite_does("UPDATE record SET value = x'03'");
+	assert_int_equal(list_all(&n, &err), FL_E_STORE);
+	assert_non_null(strstr(err.text, "\"b\""));
 }
 
 static void test_no_directory(void **state)
@@ -357,6 +426,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_newer_format, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_a_database, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_turned_bit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_format_without_sums, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_directory, setup, teardown),
 	};
 
