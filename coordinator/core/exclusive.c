@@ -87,6 +87,7 @@ void exclusive_held(struct core *core, struct unit *unit)
 {
 	if (unit->held_until_ms != UINT64_MAX)
 		return;
+	unit->held->left_lost = false; /* it does not run on without a lease */
 	/* No lease any more for an agent that does not know of it. */
 	unit->held->machine->taken_revision = unit->held->revision;
 	expect_end(core, unit);

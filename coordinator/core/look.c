@@ -100,6 +100,7 @@ static enum fl_code placement_message(const struct core *core, const struct plac
 	*ret_message = message;
 	message->epoch = placement->epoch;
 	message->old_file = rollout_is_old(placement->unit, placement);
+	message->lost = placement->machine->fsm.state == MACHINE_LOST;
 	placement_leaving_text(core, placement, now_ms, &leaving);
 	if (!fl_buf_ok(&leaving) || !message_text(&message->leaving, fl_buf_str(&leaving)) ||
 		!message_text(&message->machine_id, placement->machine->id) ||
@@ -162,8 +163,10 @@ static enum fl_code fill_unit(const struct core *core, const struct unit *unit, 
 	if (!fl_buf_ok(&waiting) || !message_text(&message->name, unit->name) ||
 		!message_text(&message->hash, unit->body.hash) ||
 		!message_text(&message->description, unit->body.description) ||
-		!message_text(&message->waiting, fl_buf_str(&waiting)))
+		!message_text(&message->waiting, fl_buf_str(&waiting)) ||
+		!message_text(&message->held_by, unit->held != NULL ? unit->held->machine->id : ""))
 		return FL_FAIL_NO_MEMORY(err);
+	message->exclusive = unit->body.rules.exclusive;
 	if (unit->replica_of != NULL && !message_text(&message->replica_of, unit->replica_of->name))
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(rollout_message(unit, &message->rollout, err));
