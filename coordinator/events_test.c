@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "coordinator/test_peers.h"
 
 struct follow {
@@ -217,6 +218,89 @@ static void test_a_restart_is_told(void **state)
 	wire_free(reply);
 }
 
+#define MANY 1100U /* of which the core keeps 1000 lines for the log */
+
+/* Has m1 get all of MANY units, which run only where k=1. */
+static void launch_many(struct fixture *f)
+{
+	static const char text[] = UNIT_TEXT "[X-Fleet]\nMachineMetadata=k=1\n";
+	static Pb__Change changes[MANY], *pointers[MANY];
+	static char names[MANY][32];
+
+	for (unsigned i = 0; i < MANY; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "u%04u.service", i);
+		pb__change__init(&changes[i]);
+		changes[i].verb = PB__CHANGE__VERB__SET;
+		changes[i].name = names[i];
+		changes[i].desired = PB__DESIRED_STATE__LAUNCHED;
+		changes[i].content.data = (uint8_t *)text;
+		changes[i].content.len = sizeof(text) - 1;
+		pointers[i] = &changes[i];
+	}
+	for (unsigned i = 0; i < MANY; i += MANY / 2) {
+		Pb__Envelope envelope = PB__ENVELOPE__INIT;
+		Pb__ChangeRequest request = PB__CHANGE_REQUEST__INIT;
+		Pb__Envelope *reply;
+
+		request.changes = pointers + i;
+		request.n_changes = MANY / 2;
+		envelope.body_case = PB__ENVELOPE__BODY_CHANGE_REQUEST;
+		envelope.change_request = &request;
+		reply = peer_call(f->ana, &envelope);
+		assert_int_equal(reply->body_case, PB__ENVELOPE__BODY_CHANGE_REPLY);
+		wire_free(reply);
+	}
+}
+
+static void sync_with(struct peer *peer, const char *metadata_value)
+{
+	Pb__Envelope envelope = PB__ENVELOPE__INIT;
+	Pb__SyncRequest request = PB__SYNC_REQUEST__INIT;
+	Pb__MachineInfo info = PB__MACHINE_INFO__INIT;
+	Pb__Metadata pair = PB__METADATA__INIT, *pairs[] = {&pair};
+	Pb__Envelope *reply;
+
+	pair.key = (char *)"k";
+	pair.value = (char *)metadata_value;
+	info.metadata = pairs;
+	info.n_metadata = 1;
+	request.machine_id = (char *)"m1";
+	request.session = 1;
+	request.info = &info;
+	envelope.body_case = PB__ENVELOPE__BODY_SYNC_REQUEST;
+	envelope.sync_request = &request;
+	reply = peer_call(peer, &envelope);
+	assert_int_equal(reply->body_case, PB__ENVELOPE__BODY_SYNC_REPLY);
+	wire_free(reply);
+}
+
+/* What the log has no room for is counted there; who follows hears of all of it. */
+static void test_more_than_the_log_takes(void **state)
+{
+	struct fixture *f = *state;
+	FL_CLEANUP(fl_freep) char *log = NULL;
+	uint64_t index;
+	unsigned n = 0;
+
+	sync_with(f->m1, "1");
+	launch_many(f);
+	index = get_index(f->ana);
+	sync_with(f->m1, "2");
+	while (n < MANY) {
+		Pb__Envelope *reply =
+			get_events(f->ana, &(struct follow){.since = index, .name = "u*.service"});
+
+		assert_false(reply->events_reply->lost);
+		for (size_t i = 0; i < reply->events_reply->n_events; i++)
+			n += strcmp(reply->events_reply->events[i]->kind, "unit.displaced") == 0;
+		index = reply->events_reply->index;
+		wire_free(reply);
+	}
+	assert_int_equal(n, MANY);
+	log = fleet_log(f->fleet);
+	assert_non_null(strstr(log, "log.lost lines="));
+}
+
 static void test_nonsense_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -299,6 +383,7 @@ int main(void)
 		FIXTURE_TEST(test_waits_end_and_go_on),
 		FIXTURE_TEST(test_pages),
 		FIXTURE_TEST(test_a_restart_is_told),
+		FIXTURE_TEST(test_more_than_the_log_takes),
 		FIXTURE_TEST(test_nonsense_is_refused),
 		FIXTURE_TEST(test_many_names),
 		FIXTURE_TEST(test_stops_with_followers),

@@ -122,6 +122,15 @@ void event_addf(struct core *core, const char *kind, const struct unit *unit,
 	event_add(core, kind, unit, machine, text);
 }
 
+uint32_t event_limit_take(const struct core *core, struct event_limit *limit)
+{
+	if (core->now_ms - limit->from_ms >= 60000)
+		limit->n = 0;
+	if (limit->n == 0)
+		limit->from_ms = core->now_ms;
+	return ++limit->n;
+}
+
 /* ---- What is asked ----------------------------------------------------------------------- */
 
 static bool is_meant(const Pb__EventsRequest *request, const struct event *event)

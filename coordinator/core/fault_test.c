@@ -470,6 +470,40 @@ static void writes_survive_want_of_memory(void **state)
 	fleet_close(&fleet);
 }
 
+/* Who follows what happens is told that something is missing. */
+static void an_event_without_memory_counts_as_lost(void **state)
+{
+	const struct core_event tick = {.kind = CORE_TICK};
+	Pb__EventsRequest request = PB__EVENTS_REQUEST__INIT;
+	unsigned n_lost = 0;
+
+	(void)state;
+	for (unsigned n = 1; n == 1 || has_failed; n++) {
+		struct core_answer answer;
+		Pb__EventsReply *reply;
+		struct fleet fleet;
+
+		setup(&fleet, &attempts[0]);
+		request.since = core_revision(fleet.core);
+		fleet.now_ms += FLEET_LEASE_MS;
+		has_failed = false;
+		fail_at = n;
+		assert_int_equal(
+			core_step(fleet.core, &tick, fleet.now_ms, &fleet.effects, &answer, NULL),
+			FL_OK);
+		fail_at = 0;
+		assert_int_equal(core_events(fleet.core, &request, &reply, NULL), FL_OK);
+		/* Both machines, and that nothing moves. */
+		assert_true(reply->lost || reply->n_events == 3);
+		assert_true(has_failed || !reply->lost);
+		n_lost += reply->lost ? 1 : 0;
+		core_message_free(&reply->base);
+		fleet_unit(&fleet, NULL);
+		fleet_close(&fleet);
+	}
+	assert_int_equal(n_lost, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -477,6 +511,7 @@ int main(void)
 		cmocka_unit_test(loading_survives_want_of_memory),
 		cmocka_unit_test(looking_survives_want_of_memory),
 		cmocka_unit_test(writes_survive_want_of_memory),
+		cmocka_unit_test(an_event_without_memory_counts_as_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

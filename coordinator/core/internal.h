@@ -337,6 +337,12 @@ RB_HEAD(unit_tree, unit);
 RB_HEAD(global_tree, unit);
 RB_HEAD(wait_tree, unit);
 
+/* See event_limit_take(). */
+struct event_limit {
+	uint64_t from_ms;
+	uint32_t n;
+};
+
 /* What a machine reported. Texts are systemd's short words; a longer one is cut. */
 struct placement_state {
 	bool known;
@@ -365,8 +371,7 @@ struct placement {
 	bool left_lost; /* its machine was lost then, and may have run the unit all the time */
 	bool gone; /* and nothing of it is left there; of a parked one too */
 	bool is_old; /* from before this core began: its first state is no news */
-	uint32_t n_told; /* events of its state, in the minute from @told_ms */
-	uint64_t told_ms;
+	struct event_limit told; /* events of its state */
 	struct placement_state state;
 };
 
@@ -436,6 +441,7 @@ struct core {
 	uint32_t n_events;
 	size_t events_bytes;
 	uint64_t events_forgotten; /* events up to this index may be missing */
+	struct event_limit refusals; /* events of machines that were not let in */
 };
 
 int unit_compare(const struct unit *a, const struct unit *b);
@@ -507,6 +513,11 @@ void event_add(struct core *core, const char *kind, const struct unit *unit,
 void event_addf(struct core *core, const char *kind, const struct unit *unit,
 	const struct machine *machine, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
+
+/* What happens again and again must not push all else out of what is known: one more event of such
+ * a thing; how many these are in its minute. Those above EVENTS_PER_MINUTE are not to be added. */
+#define EVENTS_PER_MINUTE 10U
+uint32_t event_limit_take(const struct core *core, struct event_limit *limit);
 
 /* ---- units.c ----------------------------------------------------------------------------- */
 

@@ -526,8 +526,10 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 	if (code == FL_E_DENIED && !join->renews) {
 		core_note(core, FL_NOTICE, "machine.refused", "machine=%s address=%s why=%s",
 			join->machine_id, join->address, fl_error_text(err));
-		event_addf(core, "machine.refused", NULL, NULL, "%.8s (%s) from %s: %s",
-			join->machine_id, join->hostname, join->address, fl_error_text(err));
+		/* Anybody can try. */
+		if (event_limit_take(core, &core->refusals) <= EVENTS_PER_MINUTE)
+			event_addf(core, "machine.refused", NULL, NULL, "%.8s (%s) from %s: %s",
+				join->machine_id, join->hostname, join->address, fl_error_text(err));
 	}
 	FL_TRY(code);
 	answer->certificate = certificate_reply(core, member->record);

@@ -114,7 +114,7 @@ bool placement_make(struct core *core, struct unit *unit, struct machine *machin
 	placement->made_ms = core->now_ms;
 	placement->left_lost = false;
 	placement->is_old = !core->loaded;
-	placement->n_told = 0;
+	placement->told = (struct event_limit){0};
 	if (!unit->body.rules.global)
 		unit->placed = placement;
 	exclusive_placed(core, unit, was_held);

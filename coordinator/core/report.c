@@ -38,19 +38,6 @@ static bool number_set(uint64_t *number, uint64_t value)
 	return changed;
 }
 
-/* A service that ends again and again must not push all else out of what is known. */
-#define TOLD_MS  60000U
-#define TOLD_MAX 10U
-
-static bool may_tell(const struct core *core, struct placement *placement)
-{
-	if (core->now_ms - placement->told_ms >= TOLD_MS)
-		placement->n_told = 0;
-	if (placement->n_told == 0)
-		placement->told_ms = core->now_ms;
-	return ++placement->n_told <= TOLD_MAX || strcmp(placement->state.active, "failed") == 0;
-}
-
 /* States that units pass through on their way are no news, but for a service that has ended and that
  * systemd starts again; nor is that a unit which never ran is inactive. */
 static const char *event_kind(const struct placement_state *state, bool has_moved)
@@ -71,16 +58,17 @@ static void tell_state(struct core *core, struct placement *placement, bool has_
 	const struct placement_state *state = &placement->state;
 	const char *error = state->error != NULL ? state->error : "";
 	const char *kind = event_kind(state, has_moved);
+	uint32_t n;
 
 	/* That an old placement is as it was is known. */
-	if (placement->is_old && strcmp(state->active, "failed") != 0)
+	if (kind == NULL || (placement->is_old && strcmp(state->active, "failed") != 0))
 		return;
-	if (kind != NULL && may_tell(core, placement))
+	n = event_limit_take(core, &placement->told);
+	if (n <= EVENTS_PER_MINUTE || strcmp(state->active, "failed") == 0)
 		event_addf(core, kind, placement->unit, placement->machine, "%s%s%s%s", state->sub,
 			*error != '\0' ? ": " : "", error,
-			placement->n_told == TOLD_MAX
-				? "; what else it does in this minute is not told"
-				: "");
+			n == EVENTS_PER_MINUTE ? "; what else it does in this minute is not told"
+					       : "");
 }
 
 /* The removal was carried out: nothing of the unit is left there. */
