@@ -512,19 +512,19 @@ void unit_kinds_check(
 	const struct unit_file *file, const char *name, struct unit_reporter *reporter)
 {
 	static const struct {
-		enum unit_kind kind;
 		const char *section;
-		bool needed; /* the section */
 		void (*check)(const struct checker *c);
+		enum unit_kind kind;
+		bool needed; /* the section */
 	} kinds[] = {
-		{UNIT_SERVICE, "Service", false, check_service},
-		{UNIT_SOCKET, "Socket", true, check_socket},
-		{UNIT_TIMER, "Timer", true, check_timer},
-		{UNIT_PATH, "Path", true, check_path},
-		{UNIT_MOUNT, "Mount", true, check_mount},
-		{UNIT_AUTOMOUNT, "Automount", false, check_automount},
-		{UNIT_SWAP, "Swap", false, check_swap},
-		{UNIT_SLICE, "Slice", false, check_slice},
+		{"Service", check_service, UNIT_SERVICE, false},
+		{"Socket", check_socket, UNIT_SOCKET, true},
+		{"Timer", check_timer, UNIT_TIMER, true},
+		{"Path", check_path, UNIT_PATH, true},
+		{"Mount", check_mount, UNIT_MOUNT, true},
+		{"Automount", check_automount, UNIT_AUTOMOUNT, false},
+		{"Swap", check_swap, UNIT_SWAP, false},
+		{"Slice", check_slice, UNIT_SLICE, false},
 	};
 
 	check_times(file, reporter);
