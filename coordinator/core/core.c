@@ -175,7 +175,8 @@ static enum fl_code load_destroyed(
 }
 
 /* A record under another's key would be written again under its own, and be there twice. */
-static enum fl_code check_key(const char *key, const ProtobufCMessage *message, struct fl_error *err)
+static enum fl_code check_key(
+	const char *key, const ProtobufCMessage *message, struct fl_error *err)
 {
 	const char *name = strchr(key, '/'), *own;
 
@@ -286,7 +287,6 @@ enum fl_code core_loaded(
 	core->old_leases_end_ms = now_ms + core->stored_lease_ms;
 	settle(core);
 	FL_TRY(rollouts_loaded(core, err));
-	settle(core);
 	core->loaded = true;
 	(void)drains_settle(core); /* when to look again: no machine is up yet */
 	return FL_OK;
