@@ -16,10 +16,10 @@
  */
 #include "coordinator/core/internal.h"
 
-#define LOOK_MAX 500U
+#define LOOK_MAX 100U
 
 struct search {
-	const struct core *core;
+	struct core *core;
 	const struct unit *unit;
 	struct room needed;
 	unsigned refused_for;
@@ -151,7 +151,7 @@ static void choose_by_id(struct search *search)
 
 /* The pools of a rule about metadata: at most UNIT_RULES_VALUES_MAX. */
 static size_t pools_of(
-	const struct core *core, const struct unit_metadata_rule *rule, struct pool **pools)
+	struct core *core, const struct unit_metadata_rule *rule, struct pool **pools)
 {
 	size_t n = 0;
 
@@ -159,11 +159,13 @@ static size_t pools_of(
 		pools[n] = pool_find(core, rule->key, rule->values.items[i]);
 		n += pools[n] != NULL;
 	}
+	if (n > 0)
+		pools_walk(core, pools[0]->axis);
 	return n;
 }
 
 /* The pools of that key of MachineMetadata= which leaves the fewest machines, or that of all. */
-static size_t candidates_of(const struct core *core, const struct unit *unit, struct pool **pools)
+static size_t candidates_of(struct core *core, const struct unit *unit, struct pool **pools)
 {
 	const struct unit_rules *rules = &unit->body.rules;
 	const struct unit_metadata_rule *best = NULL;
@@ -181,16 +183,17 @@ static size_t candidates_of(const struct core *core, const struct unit *unit, st
 	}
 	if (best != NULL)
 		return pools_of(core, best, pools);
-	pools[0] = (struct pool *)&core->all;
+	pools[0] = &core->all;
 	return 1;
 }
 
 /* Domain by domain, those with the fewest instances first. */
 static void choose_in_domains(struct search *search, const struct spread *spread)
 {
-	const struct axis *axis = spread->axis;
+	struct axis *axis = spread->axis;
 	uint32_t level = spread->least;
 
+	pools_walk(search->core, axis);
 	while (search->best == NULL && level < UINT32_MAX) {
 		uint32_t next = UINT32_MAX;
 
@@ -221,7 +224,7 @@ static void choose_preferred(struct search *search)
 
 static void choose_in_pools(struct search *search)
 {
-	const struct core *core = search->core;
+	struct core *core = search->core;
 	const struct unit *unit = search->unit;
 	struct spread *spread = unit->body.spread;
 	struct pool *candidates[UNIT_RULES_VALUES_MAX];
@@ -241,8 +244,7 @@ static void choose_in_pools(struct search *search)
 		walk(search, candidates, n);
 }
 
-struct machine *place_choose(
-	const struct core *core, const struct unit *unit, unsigned *ret_refused_for)
+struct machine *place_choose(struct core *core, const struct unit *unit, unsigned *ret_refused_for)
 {
 	const struct unit_rules *rules = &unit->body.rules;
 	struct search search = {

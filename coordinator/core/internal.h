@@ -76,6 +76,8 @@ static inline bool room_holds(const struct room *room, const struct room *needed
 /* A machine's place in a tree by (number of units, ID): least loaded first. */
 struct load_node {
 	RB_ENTRY(load_node) link;
+	uint32_t n_units; /* the machine's, as are the ID's beginning and what is free */
+	uint64_t id_prefix;
 	struct machine *machine;
 	struct pool *pool;
 	struct room free; /* the machine's */
@@ -89,7 +91,8 @@ struct pool {
 	char *key, *value;
 	struct axis *axis;
 	size_t domain; /* its number there */
-	struct load_tree up;
+	struct load_tree up; /* empty until axis->walked */
+	struct load_node *first; /* of @up */
 	size_t n_up;
 	size_t n_refs;
 };
@@ -106,6 +109,7 @@ struct axis {
 	size_t n_free;
 	size_t room; /* each spread has room for so many */
 	struct fl_list spreads;
+	bool walked; /* some unit's rules ask for the key: the pools are kept in order */
 	size_t n_refs; /* pools and spreads */
 };
 RB_HEAD(axis_tree, axis);
@@ -723,6 +727,8 @@ struct pool *pool_find(const struct core *core, const char *key, const char *val
 /* NULL: no memory. */
 struct pool *pool_ref(struct core *core, const char *key, const char *value);
 void pool_unref(struct core *core, struct pool *pool);
+/* Before the pools of an axis are walked for the first time. */
+void pools_walk(struct core *core, struct axis *axis);
 /* The least loaded machine, and the next, on which so much is free. O(log n), as a rule. */
 struct load_node *pool_first(const struct pool *pool, const struct room *needed);
 struct load_node *pool_next(struct load_node *node, const struct room *needed);
@@ -847,7 +853,7 @@ void placement_unindex(struct placement *placement);
 /* The machine for a unit that is not global; NULL: none, and *ret_refused_for says what all of the
  * refusals were, as bits. */
 struct machine *place_choose(
-	const struct core *core, const struct unit *unit, unsigned *ret_refused_for);
+	struct core *core, const struct unit *unit, unsigned *ret_refused_for);
 
 /* ---- settle.c ---------------------------------------------------------------------------- */
 

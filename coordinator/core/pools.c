@@ -1,6 +1,7 @@
 /*
  * Machines that are up, in the order in which a placement tries them: the least loaded first, then
- * by ID. One pool holds all of them, and one each those with one pair of metadata.
+ * by ID. One pool holds all of them, and one each those with one pair of metadata; those of a key
+ * that no unit's rules have asked for are only counted.
  *
  * A pool is a tree whose every node knows the most memory, and the most CPU, that is free on one of
  * the machines at and below it. So pool_first() and pool_next() pass over machines that are full
@@ -12,8 +13,10 @@
 
 int load_compare(const struct load_node *a, const struct load_node *b)
 {
-	if (a->machine->n_units != b->machine->n_units)
-		return a->machine->n_units < b->machine->n_units ? -1 : 1;
+	if (a->n_units != b->n_units)
+		return a->n_units < b->n_units ? -1 : 1;
+	if (a->id_prefix != b->id_prefix)
+		return a->id_prefix < b->id_prefix ? -1 : 1;
 	return machine_compare(a->machine, b->machine);
 }
 
@@ -47,50 +50,81 @@ RB_GENERATE(load_tree, load_node, link, load_compare)
 #undef RB_AUGMENT
 #define RB_AUGMENT(node) (void)(node)
 
-static void node_enter(struct load_node *node)
+static void tree_enter(struct load_node *node)
 {
+	struct pool *pool = node->pool;
+
+	node->n_units = node->machine->n_units;
+	node->id_prefix = node->machine->id_prefix;
 	node->free = node->most = node->machine->free;
-	RB_INSERT(load_tree, &node->pool->up, node);
+	RB_INSERT(load_tree, &pool->up, node);
+	if (pool->first == NULL || load_compare(node, pool->first) < 0)
+		pool->first = node;
 	for (struct load_node *above = RB_PARENT(node, link); above != NULL;
 		above = RB_PARENT(above, link))
 		most_take(&above->most, &node->free);
-	node->pool->n_up++;
 }
 
-static void node_leave(struct load_node *node)
+static void tree_leave(struct load_node *node)
 {
 	struct load_node *above = node;
 
+	if (node->pool->first == node)
+		node->pool->first = RB_NEXT(load_tree, &node->pool->up, node);
 	/* First nothing is free on it, for all above. Then it can go from anywhere. */
 	node->free = (struct room){0};
 	while (above != NULL && most_refresh(above))
 		above = RB_PARENT(above, link);
 	RB_REMOVE(load_tree, &node->pool->up, node);
-	node->pool->n_up--;
+}
+
+/* The pool of all has no axis. */
+static bool is_walked(const struct pool *pool)
+{
+	return pool->axis == NULL || pool->axis->walked;
 }
 
 static void enter(struct machine *machine)
 {
 	for (size_t i = 0; i < machine->info.n_nodes; i++)
-		node_enter(&machine->info.nodes[i]);
+		if (is_walked(machine->info.nodes[i].pool))
+			tree_enter(&machine->info.nodes[i]);
 }
 
 static void leave(struct machine *machine)
 {
 	for (size_t i = 0; i < machine->info.n_nodes; i++)
-		node_leave(&machine->info.nodes[i]);
+		if (is_walked(machine->info.nodes[i].pool))
+			tree_leave(&machine->info.nodes[i]);
 }
 
 void machine_pools_enter(struct machine *machine)
 {
 	machine->core->machines_version++;
+	for (size_t i = 0; i < machine->info.n_nodes; i++)
+		machine->info.nodes[i].pool->n_up++;
 	enter(machine);
 }
 
 void machine_pools_leave(struct machine *machine)
 {
 	machine->core->machines_version++;
+	for (size_t i = 0; i < machine->info.n_nodes; i++)
+		machine->info.nodes[i].pool->n_up--;
 	leave(machine);
+}
+
+void pools_walk(struct core *core, struct axis *axis)
+{
+	struct machine *machine;
+
+	if (axis->walked)
+		return;
+	axis->walked = true;
+	RB_FOREACH (machine, machine_tree, &core->machines)
+		for (size_t i = 1; machine_is_up(machine) && i < machine->info.n_nodes; i++)
+			if (machine->info.nodes[i].pool->axis == axis)
+				tree_enter(&machine->info.nodes[i]);
 }
 
 void machine_load_change(struct machine *machine, const struct unit_claims *claims, int by)
@@ -124,6 +158,8 @@ static struct load_node *first_below(struct load_node *node, const struct room *
 
 struct load_node *pool_first(const struct pool *pool, const struct room *needed)
 {
+	if (pool->first == NULL || room_holds(&pool->first->free, needed))
+		return pool->first;
 	return first_below(RB_ROOT(&pool->up), needed);
 }
 

@@ -207,7 +207,9 @@ static void check_pool(const struct pool *pool, const struct core *core)
 		before = node;
 		n++;
 	}
-	assert_int_equal(n, pool->n_up);
+	assert_ptr_equal(pool->first, RB_MIN(load_tree, (struct load_tree *)&pool->up));
+	assert_int_equal(n, pool->axis == NULL || pool->axis->walked ? pool->n_up : 0);
+	n = pool->n_up;
 	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines) {
 		const char *value = pool->key != NULL ? machine_metadata(machine, pool->key) : NULL;
 

@@ -6,6 +6,8 @@
  * choice of a machine, the placement, its effects and the answer. Beside it the floor: a binary heap
  * of machines by load that gives each unit the least loaded one, and does nothing else. Then the
  * same with rules, a heartbeat, and what is written for each placement.
+ *
+ * `scheduler_bench MACHINES UNITS WORD` measures only what has the word in its name.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,6 +22,7 @@ struct bench {
 	struct core_effects effects;
 	uint64_t now_ms;
 	unsigned n_machines, n_units;
+	const char *only; /* a part of the names of what to measure, or NULL */
 };
 
 /* The program's own time: neighbours do not count. */
@@ -73,13 +76,15 @@ static void machine_id(char id[33], unsigned i)
 	snprintf(id, 33, "%08x%024x", i * 2654435761U, i);
 }
 
-/* A fleet as a hoster's: a role of 4, a zone of 10, a rack of 100. */
+/* A fleet as a hoster's: a role of 4, a zone of 10, a rack of 50; every other machine is small, and
+ * soon full where units claim memory. */
 static void join(struct bench *bench, unsigned i)
 {
 	Pb__MachineInfo info = PB__MACHINE_INFO__INIT;
 	Pb__Metadata pairs[3], *pointers[3];
 	const char *const keys[3] = {"role", "zone", "rack"};
-	const unsigned counts[3] = {4, 10, 100};
+	const unsigned counts[3] = {4, 10, 50};
+	Pb__Capacity capacity = PB__CAPACITY__INIT;
 	char values[3][16], id[33];
 
 	machine_id(id, i);
@@ -92,6 +97,9 @@ static void join(struct bench *bench, unsigned i)
 	}
 	info.n_metadata = 3;
 	info.metadata = pointers;
+	capacity.cpus = 64;
+	capacity.memory_bytes = (i % 2 == 0 ? UINT64_C(256) : UINT64_C(2)) << 30;
+	info.capacity = &capacity;
 	step(bench, &(struct core_event){.kind = CORE_SYNC,
 			    .sync = {.machine_id = id,
 				    .session = 1,
@@ -121,19 +129,54 @@ static void end(struct bench *bench)
 
 enum rules {
 	RULES_NONE,
-	RULES_SPREAD,
+	RULES_CONFLICTS,
 	RULES_ONE_KEY,
 	RULES_TWO_KEYS,
+	RULES_SPREAD_KEY,
+	RULES_SPREAD_MACHINE,
+	RULES_SPREAD_AND_METADATA,
+	RULES_PREFER,
+	RULES_CLAIMS,
+	RULES_ALL,
 };
 
-static void rules_of(enum rules rules, unsigned i, char *text, size_t size)
+/* Templates, such that each has instances on a fifth of the machines. */
+static unsigned n_templates(const struct bench *bench)
+{
+	return 5 * bench->n_units / bench->n_machines + 1;
+}
+
+static void rules_of(
+	const struct bench *bench, enum rules rules, unsigned i, char *text, size_t size)
 {
 	switch (rules) {
 	case RULES_NONE:
 		text[0] = '\0';
 		return;
-	case RULES_SPREAD:
-		snprintf(text, size, "[X-Fleet]\nConflicts=web%02u@*\n", i % 50);
+	case RULES_CONFLICTS:
+		snprintf(text, size, "[X-Fleet]\nConflicts=web%03u@*\n", i % n_templates(bench));
+		return;
+	case RULES_SPREAD_KEY:
+		snprintf(text, size, "[X-Flota]\nSpread=rack\n");
+		return;
+	case RULES_SPREAD_MACHINE:
+		snprintf(text, size, "[X-Flota]\nSpread=machine\n");
+		return;
+	case RULES_SPREAD_AND_METADATA:
+		snprintf(text, size, "[X-Fleet]\nMachineMetadata=role=%u\n[X-Flota]\nSpread=rack\n",
+			i % n_templates(bench) % 4);
+		return;
+	case RULES_PREFER:
+		snprintf(text, size, "[X-Flota]\nPreferMetadata=role=%u\n", i % 4);
+		return;
+	case RULES_CLAIMS:
+		snprintf(text, size, "[X-Flota]\nMemory=512M\nCPUs=0.1\n");
+		return;
+	case RULES_ALL:
+		snprintf(text, size,
+			"[X-Fleet]\nMachineMetadata=role=%u\n[X-Flota]\nSpread=rack\n"
+			"PreferMetadata=zone=%u\nMemory=512M\nCPUs=0.1\n",
+			i % n_templates(bench) % 2 * 2, i % 10);
 		return;
 	case RULES_ONE_KEY:
 		snprintf(text, size, "[X-Fleet]\nMachineMetadata=role=%u\n", i % 4);
@@ -148,11 +191,12 @@ static void rules_of(enum rules rules, unsigned i, char *text, size_t size)
 }
 
 /* 400 bytes, as a small service's file has. */
-static void content_of(enum rules rules, unsigned i, char *text, size_t size)
+static void content_of(
+	const struct bench *bench, enum rules rules, unsigned i, char *text, size_t size)
 {
 	char x_fleet[256];
 
-	rules_of(rules, i, x_fleet, sizeof(x_fleet));
+	rules_of(bench, rules, i, x_fleet, sizeof(x_fleet));
 	snprintf(text, size,
 		"[Unit]\nDescription=A tenant's service, number %u\nAfter=network-online.target\n"
 		"[Service]\nExecStartPre=-/usr/bin/podman rm -f web\n"
@@ -181,12 +225,17 @@ static void measure(struct bench *bench, const char *what, enum rules rules)
 	char(*names)[48] = calloc(bench->n_units, sizeof(*names)), content[1024];
 	uint64_t begin_us, step_us, n, bytes, placed = 0;
 
+	if (bench->only != NULL && strstr(what, bench->only) == NULL) {
+		free(names);
+		return;
+	}
 	begin(bench);
 	if (names == NULL)
 		exit(1);
 	for (unsigned i = 0; i < bench->n_units; i++) {
-		snprintf(names[i], sizeof(names[i]), "web%02u@%06u.service", i % 50, i);
-		content_of(rules, i, content, sizeof(content));
+		snprintf(names[i], sizeof(names[i]), "web%03u@%06u.service", i % n_templates(bench),
+			i);
+		content_of(bench, rules, i, content, sizeof(content));
 		change(bench, PB__CHANGE__VERB__SUBMIT, names[i], content, 0);
 	}
 	core_effects_fini(&bench->effects);
@@ -286,16 +335,24 @@ int main(int argc, char **argv)
 	if (argc > 2)
 		bench.n_units = (unsigned)strtoul(argv[2], NULL, 10);
 	if (bench.n_machines == 0 || bench.n_units == 0) {
-		fprintf(stderr, "usage: scheduler_bench [MACHINES] [UNITS]\n");
+		fprintf(stderr, "usage: scheduler_bench [MACHINES [UNITS [WORD]]]\n");
 		return 1;
 	}
+	bench.only = argc > 3 ? argv[3] : NULL;
 	printf("%u machines, %u units\n%-34s %12s %10s %9s %10s\n", bench.n_machines, bench.n_units,
 		"", "per second", "µs each", "placed", "B written");
 	floor_of(&bench);
 	measure(&bench, "placements", RULES_NONE);
-	measure(&bench, "spread: 50 groups by Conflicts=", RULES_SPREAD);
+	measure(&bench, "apart by Conflicts=", RULES_CONFLICTS);
 	measure(&bench, "one key of metadata", RULES_ONE_KEY);
 	measure(&bench, "two keys, one with two values", RULES_TWO_KEYS);
-	heartbeats(&bench);
+	measure(&bench, "Spread= over a key of 50 values", RULES_SPREAD_KEY);
+	measure(&bench, "the same and a key of metadata", RULES_SPREAD_AND_METADATA);
+	measure(&bench, "Spread=machine", RULES_SPREAD_MACHINE);
+	measure(&bench, "PreferMetadata=", RULES_PREFER);
+	measure(&bench, "claims, half of the machines full", RULES_CLAIMS);
+	measure(&bench, "Spread=, metadata and claims", RULES_ALL);
+	if (bench.only == NULL)
+		heartbeats(&bench);
 	return 0;
 }
