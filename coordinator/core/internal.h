@@ -386,6 +386,7 @@ RB_HEAD(member_tree, member);
 
 struct core {
 	uint32_t lease_ms;
+	uint32_t stored_lease_ms; /* with which leases were given before this core began */
 	uint32_t memory_overcommit_permille, cpu_overcommit_permille;
 	char *store_id, *fleet;
 	uint64_t revision;
@@ -433,7 +434,6 @@ struct core {
 	struct fl_list rollouts_moved; /* of them, those of which something changed */
 	struct fl_list held; /* units that are held for a time, the first to end first */
 	struct due_tree due; /* exclusive units that are held by a lost machine */
-	uint32_t stored_lease_ms; /* with which leases were given before this core began */
 	uint64_t old_leases_end_ms;
 	struct fl_list moves; /* units whose move is under way, in order */
 	struct fl_list drains; /* machines that are DRAINING */
@@ -442,8 +442,7 @@ struct core {
 	struct fl_list reap; /* destroyed units, to be freed when nobody holds them */
 
 	struct fl_list events; /* the newest ones, oldest first */
-	uint32_t n_events;
-	size_t events_bytes;
+	size_t n_events, events_bytes;
 	uint64_t events_forgotten; /* events up to this index may be missing */
 	struct event_limit refusals; /* events of machines that were not let in */
 };
