@@ -155,7 +155,7 @@ static void tell_refusals(
 	else
 		term_error("no machine can take %s now%s%s", change->name, colon, why);
 	if (result->n_refusals > 0 && list_print_refusals(result->refusals, result->n_refusals,
-					      &style, stderr, &err) != FL_OK)
+					      change->unit, &style, stderr, &err) != FL_OK)
 		term_error("%s", fl_error_text(&err));
 }
 
@@ -318,6 +318,19 @@ static enum fl_code send_some(struct batch *batch, size_t *first, struct fl_erro
 
 /* ---- what came of it ---- */
 
+static void tell_machines(const Pb__Unit *unit)
+{
+	size_t n_lost = 0;
+
+	for (size_t i = 0; i < unit->n_placements; i++)
+		n_lost += unit->placements[i]->lost ? 1 : 0;
+	printf("Unit %s %s on %zu machines", unit->name, desired_name(unit->desired),
+		unit->n_placements - n_lost);
+	if (n_lost > 0)
+		printf(" (%zu more: lost, and told when back)", n_lost);
+	putchar('\n');
+}
+
 /* "Unit X launched on 3f2a81c0.../10.77.0.11", in fleet's words. */
 static void tell_done(const struct item *item, const struct change *change)
 {
@@ -335,8 +348,7 @@ static void tell_done(const struct item *item, const struct change *change)
 	} else if (unit->n_placements == 0 || item->kind->goal == WAIT_FOR_NOTHING) {
 		printf("Unit %s %s\n", change->name, desired_name(unit->desired));
 	} else if (unit->n_placements > 1) {
-		printf("Unit %s %s on %zu machines\n", change->name, desired_name(unit->desired),
-			unit->n_placements);
+		tell_machines(unit);
 	} else {
 		machine_text(unit->placements[0]->machine_id, unit->placements[0]->address, false,
 			where);

@@ -82,19 +82,22 @@ static json_t *of_placement(const Pb__Placement *placement)
 	const Pb__UnitState *state = placement_state(placement);
 
 	if (state == NULL)
-		return json_pack("{s:s, s:s, s:I, s:s, s:o, s:n}", "machine", placement->machine_id,
-			"address", placement->address, "epoch", (json_int_t)placement->epoch,
-			"state", desired_name(placement_current(placement)), "leaving",
+		return json_pack("{s:s, s:s, s:I, s:b, s:s, s:o, s:n}", "machine",
+			placement->machine_id, "address", placement->address, "epoch",
+			(json_int_t)placement->epoch, "lost", (int)placement->lost, "state",
+			desired_name(placement_current(placement)), "leaving",
 			json_of_text(placement->leaving), "systemd");
 	return json_pack(
-		"{s:s, s:s, s:I, s:s, s:o, s:{s:s, s:s, s:s, s:i, s:I}, s:s, s:s, s:s, s:I, s:I}",
+		"{s:s, s:s, s:I, s:b, s:s, s:o, s:{s:s, s:s, s:s, s:i, s:I}, s:s, s:s, s:s, s:I, "
+		"s:I}",
 		"machine", placement->machine_id, "address", placement->address, "epoch",
-		(json_int_t)placement->epoch, "state", desired_name(placement_current(placement)),
-		"leaving", json_of_text(placement->leaving), "systemd", "load", state->load,
-		"active", state->active, "sub", state->sub, "main_pid", (int)state->main_pid,
-		"since_us", (json_int_t)state->since_us, "result", state->result, "error",
-		state->error, "hash", state->hash, "job_us", (json_int_t)state->job_us,
-		"reaction_us", (json_int_t)state->reaction_us);
+		(json_int_t)placement->epoch, "lost", (int)placement->lost, "state",
+		desired_name(placement_current(placement)), "leaving",
+		json_of_text(placement->leaving), "systemd", "load", state->load, "active",
+		state->active, "sub", state->sub, "main_pid", (int)state->main_pid, "since_us",
+		(json_int_t)state->since_us, "result", state->result, "error", state->error, "hash",
+		state->hash, "job_us", (json_int_t)state->job_us, "reaction_us",
+		(json_int_t)state->reaction_us);
 }
 
 static json_t *of_rollout(const Pb__Rollout *rollout)

@@ -69,9 +69,10 @@ static void unit_load(const struct row *row, struct fl_buf *cell)
 		fl_buf_text(cell, row->state->load);
 }
 
+/* What a lost machine was heard of last says nothing of now. */
 static void unit_active(const struct row *row, struct fl_buf *cell)
 {
-	if (row->state != NULL)
+	if (row->state != NULL && !row->placement->lost)
 		fl_buf_text(cell, row->state->active);
 }
 
@@ -79,6 +80,8 @@ static enum term_colour active_colour(const struct row *row)
 {
 	const char *active = row->state != NULL ? row->state->active : "";
 
+	if (row->placement->lost)
+		return TERM_RED;
 	if (strcmp(active, "active") == 0)
 		return TERM_GREEN;
 	if (strcmp(active, "failed") == 0)
@@ -88,7 +91,9 @@ static enum term_colour active_colour(const struct row *row)
 
 static void unit_sub(const struct row *row, struct fl_buf *cell)
 {
-	if (row->state != NULL)
+	if (row->placement->lost)
+		fl_buf_text(cell, "lost");
+	else if (row->state != NULL)
 		fl_buf_text(cell, row->state->sub);
 }
 
@@ -334,9 +339,25 @@ static void refusal_ip(const struct row *row, struct fl_buf *cell)
 	fl_buf_text(cell, row->refusal->address);
 }
 
+static const Pb__Placement *placement_on(const Pb__Unit *unit, const char *machine_id)
+{
+	for (size_t i = 0; unit != NULL && i < unit->n_placements; i++)
+		if (strcmp(unit->placements[i]->machine_id, machine_id) == 0)
+			return unit->placements[i];
+	return NULL;
+}
+
 static void refusal_reason(const struct row *row, struct fl_buf *cell)
 {
-	fl_buf_text(cell, row->refusal->reason[0] != '\0' ? row->refusal->reason : "can take it");
+	const Pb__Placement *there = placement_on(row->unit, row->refusal->machine_id);
+
+	if (row->refusal->reason[0] != '\0')
+		fl_buf_text(cell, row->refusal->reason);
+	else if (there != NULL)
+		fl_buf_printf(
+			cell, "it is there%s", there->lost ? ", and the machine is lost" : "");
+	else
+		fl_buf_text(cell, "can take it");
 }
 
 static const struct column refusal_columns[] = {
@@ -484,14 +505,14 @@ enum fl_code list_print_machines(Pb__Machine *const *machines, size_t n,
 	return FL_OK;
 }
 
-enum fl_code list_print_refusals(Pb__Refusal *const *refusals, size_t n,
+enum fl_code list_print_refusals(Pb__Refusal *const *refusals, size_t n, const Pb__Unit *unit,
 	const struct list_style *style, FILE *out, struct fl_error *err)
 {
 	FL_CLEANUP(printer_fini) struct printer printer = {0};
 
 	FL_TRY(printer_init(&printer, &refusals_listing, style, err));
 	for (size_t i = 0; i < n; i++) {
-		struct row row = {.refusal = refusals[i]};
+		struct row row = {.refusal = refusals[i], .unit = unit};
 
 		FL_TRY(add_row(&printer, &row, err));
 	}

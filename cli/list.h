@@ -22,8 +22,8 @@ enum fl_code list_print_unit_files(Pb__Unit *const *units, size_t n, const struc
 enum fl_code list_print_machines(Pb__Machine *const *machines, size_t n,
 	const struct list_style *style, FILE *out, struct fl_error *err) FL_MUST_CHECK;
 
-/* The machines that refused a unit, and why. */
-enum fl_code list_print_refusals(Pb__Refusal *const *refusals, size_t n,
+/* The machines that refused a unit, and why; those that did not may have it (@unit, nullable). */
+enum fl_code list_print_refusals(Pb__Refusal *const *refusals, size_t n, const Pb__Unit *unit,
 	const struct list_style *style, FILE *out, struct fl_error *err) FL_MUST_CHECK;
 
 enum fl_code verb_list_units(struct command *command, struct fl_error *err);

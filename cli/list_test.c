@@ -103,6 +103,11 @@ static void test_units(void **state)
 	style = (struct list_style){.fields = "machine", .full = true};
 	expect(list_print_units, &style,
 		ID1 "/10.77.0.11\n" ID1 "/10.77.0.11\n" ID2 "/10.77.0.12\n");
+	/* What a lost machine said last says nothing of now. */
+	fleet.placements[0].lost = true;
+	style = (struct list_style){.fields = "unit,active,sub"};
+	expect(list_print_units, &style,
+		"hello.service\t-\tlost\nlog.service\tactive\trunning\nlog.service\t-\t-\n");
 	style = (struct list_style){.fields = "unit,foo"};
 	expect(list_print_units, &style, "Invalid key in output format: \"foo\"; see --help");
 }

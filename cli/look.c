@@ -69,8 +69,8 @@ enum fl_code verb_why(struct command *command, struct fl_error *err)
 	if (reply->why_reply->n_machines == 0)
 		return FL_OK;
 	putchar('\n');
-	return list_print_refusals(
-		reply->why_reply->machines, reply->why_reply->n_machines, &style, stdout, err);
+	return list_print_refusals(reply->why_reply->machines, reply->why_reply->n_machines,
+		reply->why_reply->unit, &style, stdout, err);
 }
 
 /* That the coordinator cannot be reached, or none is configured, is an answer here, no error. */

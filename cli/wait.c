@@ -80,6 +80,8 @@ static enum wait_verdict judge_placement(
 	char where[MACHINE_TEXT_MAX];
 
 	machine_text(placement->machine_id, placement->address, false, where);
+	if (placement->lost)
+		return SAY(WAIT_GO_ON, text, "%s is lost; it hears of this when it is back", where);
 	if (state == NULL)
 		return SAY(WAIT_GO_ON, text, "waits for %s to take it up", where);
 	if (state->done_revision < change_revision) {
@@ -165,10 +167,33 @@ static enum wait_verdict judge_unplaced(const Pb__Unit *unit, char *text)
 	return SAY(WAIT_GO_ON, text, "waits for a machine");
 }
 
+static enum wait_verdict judge_placements(
+	enum wait_goal goal, uint64_t change_revision, const Pb__Unit *unit, char *text)
+{
+	enum wait_verdict worst = WAIT_DONE;
+
+	for (size_t i = 0; i < unit->n_placements; i++) {
+		char one[WAIT_TEXT_MAX];
+		enum wait_verdict verdict;
+
+		/* One dead machine must not keep people waiting who have asked all of them. */
+		if (unit->global && unit->placements[i]->lost)
+			continue;
+		verdict = judge_placement(goal, change_revision, unit->placements[i], one);
+		if (verdict == WAIT_GO_ON)
+			return SAY(WAIT_GO_ON, text, "%s", one);
+		if (verdict == WAIT_FAILED && worst == WAIT_DONE) {
+			worst = WAIT_FAILED;
+			(void)snprintf(text, WAIT_TEXT_MAX, "%s", one);
+		}
+	}
+	return worst;
+}
+
 enum wait_verdict wait_judge(
 	enum wait_goal goal, uint64_t change_revision, const Pb__Unit *unit, char *text)
 {
-	enum wait_verdict worst = WAIT_DONE, rolls;
+	enum wait_verdict rolls;
 
 	text[0] = '\0';
 	if (goal == WAIT_FOR_NOTHING)
@@ -194,18 +219,5 @@ enum wait_verdict wait_judge(
 		return WAIT_DONE;
 	if (unit->n_placements == 0)
 		return judge_unplaced(unit, text);
-
-	for (size_t i = 0; i < unit->n_placements; i++) {
-		char one[WAIT_TEXT_MAX];
-		enum wait_verdict verdict =
-			judge_placement(goal, change_revision, unit->placements[i], one);
-
-		if (verdict == WAIT_GO_ON)
-			return SAY(WAIT_GO_ON, text, "%s", one);
-		if (verdict == WAIT_FAILED && worst == WAIT_DONE) {
-			worst = WAIT_FAILED;
-			(void)snprintf(text, WAIT_TEXT_MAX, "%s", one);
-		}
-	}
-	return worst;
+	return judge_placements(goal, change_revision, unit, text);
 }

@@ -140,6 +140,22 @@ static void test_not_yet(void **state)
 	expect(WAIT_FOR_ACTIVE, unit, WAIT_GO_ON, "waits for " HERE " to take it up");
 }
 
+/* What it said last is no answer; of a global unit the other machines are. */
+static void test_lost_machine(void **state)
+{
+	Pb__Unit *unit = make(LAUNCHED, "active", "running", "done");
+
+	(void)state;
+	world.placements[0].lost = true;
+	expect(WAIT_FOR_ACTIVE, unit, WAIT_GO_ON,
+		HERE " is lost; it hears of this when it is back");
+	unit->global = true;
+	unit->n_placements = 2;
+	expect(WAIT_FOR_ACTIVE, unit, WAIT_DONE, "");
+	world.states[1].active = (char *)"failed";
+	expect(WAIT_FOR_ACTIVE, unit, WAIT_FAILED, "failed on " HERE ": it is failed (running)");
+}
+
 static void test_not_loadable(void **state)
 {
 	Pb__Unit *unit = make(LAUNCHED, "inactive", "dead", "");
@@ -228,6 +244,7 @@ int main(void)
 		cmocka_unit_test(test_states_of_systemd),
 		cmocka_unit_test(test_stopped_badly),
 		cmocka_unit_test(test_not_yet),
+		cmocka_unit_test(test_lost_machine),
 		cmocka_unit_test(test_not_loadable),
 		cmocka_unit_test(test_nowhere),
 		cmocka_unit_test(test_going),

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from flota import Flota, service, settle
+from flota import TIMEOUT, Flota, service, settle
 from lab import Fleet, wait_until
 
 LEASE = 5
@@ -73,6 +73,14 @@ def test_units_of_a_dead_host_are_active_elsewhere(healthy, record_property):
 	assert healthy.where("bound.service") == healthy.where("patient.service") == []
 	why = healthy.flotactl("why", "bound").stdout
 	assert "is lost" in why and "OnMachineLoss=wait" in why
+	assert "it is there, and the machine is lost" in why
+	assert ["-", "lost"] in [line.split()[2:] for line in
+		healthy.flotactl("list-units", "--no-legend").stdout.splitlines()]
+	assert "is lost; it hears of this when it is back" in healthy.refused(
+		"stop", "--timeout=1s", "bound", code=TIMEOUT)
+	healthy.flotactl("start", "--no-block", "bound")
+	assert "on 2 machines (1 more: lost, and told when back)" in healthy.start(
+		"everywhere.service", service(fleet="Global=true")).stdout
 	assert "MachineID=" in healthy.flotactl("why", "patient").stdout
 	n1.boot()
 	settle(n1, "bound.service")
