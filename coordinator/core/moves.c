@@ -18,7 +18,8 @@ void move_begin(struct core *core, struct unit *unit, struct machine *to, const 
 {
 	struct move *move = &unit->move;
 
-	fl_assert(unit->placed != NULL && !move_is_under_way(unit));
+	fl_assert(unit->placed != NULL);
+	move_end(unit); /* it has come here, and does not run yet */
 	*move = (struct move){.from = unit->placed->machine, .to = to, .until_ms = UINT64_MAX};
 	fl_list_append(&core->moves, &move->link);
 	move->from->n_leaving++;

@@ -206,6 +206,27 @@ static void a_drain_moves_some_units_at_a_time(void **state)
 	assert_int_equal(count_on(fleet, "m1"), 0);
 }
 
+static void a_unit_that_has_just_come_may_have_to_leave_again(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "");
+	start_many(fleet, 1);
+	fleet_join(fleet, "m2", "");
+	drain(fleet, "m1", 0, 0);
+	fleet_let_go(fleet, "m1");
+	assert_where(fleet, "u00.service", "m2");
+	uncordon(fleet, "m1");
+	drain(fleet, "m2", 0, 0);
+	assert_where(fleet, "u00.service", "");
+	fleet_check(fleet->core);
+	fleet_let_go(fleet, "m2");
+	assert_where(fleet, "u00.service", "m1");
+	all_run(fleet, "m1");
+	assert_machine(fleet, "m2", DRAINED, 0);
+	fleet_check(fleet->core);
+}
+
 static void a_unit_that_fails_elsewhere_does_not_stop_the_drain(void **state)
 {
 	struct fleet *fleet = *state;
@@ -595,6 +616,7 @@ int main(void)
 		T(global_units_stay_on_a_cordoned_machine_and_new_ones_do_not_come),
 		T(a_machine_is_named_by_the_beginning_of_its_id),
 		T(a_drain_moves_some_units_at_a_time),
+		T(a_unit_that_has_just_come_may_have_to_leave_again),
 		T(a_unit_that_fails_elsewhere_does_not_stop_the_drain),
 		T(followers_go_along),
 		T(a_unit_that_fits_nowhere_stays_until_the_deadline),
