@@ -71,7 +71,7 @@ static bool parked_is_settled(
 /* What is left on a machine that is being drained has a reason: no other machine takes it. */
 static bool drain_is_settled(struct look *look, const struct machine *machine)
 {
-	const struct core *core = look->sim->coordinator.core;
+	struct core *core = look->sim->coordinator.core;
 	struct placement *placement;
 	unsigned refused_for;
 
