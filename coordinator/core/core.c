@@ -334,10 +334,12 @@ enum fl_code core_step(struct core *core, const struct core_event *event, uint64
 	/* Whoever has just been heard of is not lost: leases are looked at afterwards. */
 	leases_check(core);
 	held_check(core);
-	exclusive_check(core);
 	settle_retry(core);
 	rollouts_check(core);
-	settle(core);
+	/* What leaves a machine that has been lost for long is held for no time at all. */
+	do
+		settle(core);
+	while (exclusive_check(core));
 	while ((link = fl_list_pop(&core->overflows)) != NULL)
 		assignment_forget_tombstones(core, FL_LIST_ENTRY(link, struct machine, overflow));
 	if (code == FL_OK)

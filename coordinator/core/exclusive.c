@@ -116,12 +116,16 @@ void exclusive_machine_back(struct core *core, struct machine *machine)
 			expect_no_end(core, placement->unit);
 }
 
-void exclusive_check(struct core *core)
+bool exclusive_check(struct core *core)
 {
 	struct unit *unit;
+	bool any = false;
 
-	while ((unit = RB_MIN(due_tree, &core->due)) != NULL && core->now_ms >= unit->due_ms)
+	while ((unit = RB_MIN(due_tree, &core->due)) != NULL && core->now_ms >= unit->due_ms) {
 		held_release(core, unit->held, "its lease and its time to stop are over");
+		any = true;
+	}
+	return any;
 }
 
 uint64_t exclusive_next_deadline(const struct core *core)

@@ -101,6 +101,22 @@ static void stopped_and_started_or_destroyed_and_made_again(void **state)
 	assert_where(fleet, "a.service", "m4");
 }
 
+static void one_that_leaves_a_machine_lost_for_long_is_held_for_no_time(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "k=1");
+	fleet_join(fleet, "m2", "k=2");
+	fleet_join(fleet, "m3", "k=2");
+	assert_true(
+		start(fleet, FILE_("3s", "OnMachineLoss=wait\n[X-Fleet]\nMachineMetadata=k=1\n")));
+	fleet_pass(fleet, 10 * UNTIL_MS, "m2 m3");
+	assert_where(fleet, "a.service", "m1");
+	assert_true(start(fleet, FILE_("3s", "[X-Fleet]\nMachineMetadata=k=2\n")));
+	assert_where(fleet, "a.service", "m2");
+	fleet_check(fleet->core);
+}
+
 static void a_restart_forgets_no_machine_that_may_run_it(void **state)
 {
 	struct fleet *fleet = *state;
@@ -299,6 +315,7 @@ int main(void)
 		TEST(a_lost_machine_has_time_to_stop_it),
 		TEST(one_that_is_heard_of_has_to_say_so),
 		TEST(stopped_and_started_or_destroyed_and_made_again),
+		TEST(one_that_leaves_a_machine_lost_for_long_is_held_for_no_time),
 		TEST(a_restart_forgets_no_machine_that_may_run_it),
 		TEST(a_shorter_lease_after_a_restart_does_not_shorten_old_ones),
 		TEST(the_longest_time_to_stop_counts),

@@ -80,7 +80,7 @@ struct load_node {
 	uint64_t id_prefix;
 	struct machine *machine;
 	struct pool *pool;
-	struct room free; /* the machine's */
+	struct room free;
 	struct room most; /* of each, on one of the machines at and below this node */
 };
 RB_HEAD(load_tree, load_node);
@@ -642,8 +642,8 @@ void exclusive_held(struct core *core, struct unit *unit);
 void exclusive_released(struct core *core, struct unit *unit);
 void exclusive_machine_lost(struct core *core, struct machine *machine);
 void exclusive_machine_back(struct core *core, struct machine *machine);
-/* Ends holds whose time is over. */
-void exclusive_check(struct core *core);
+/* Ends holds whose time is over. Whether there were any: settle() has to place their units. */
+bool exclusive_check(struct core *core);
 uint64_t exclusive_next_deadline(const struct core *core);
 
 /* The unit comes to a machine; it has another file; its agent has carried out what it was told. */
@@ -754,6 +754,8 @@ void spread_unref(struct core *core, struct spread *spread);
 void spread_count(const struct unit *unit, const struct machine *machine, int by);
 /* In the machine's domain; UINT32_MAX: it is in none. */
 uint32_t spread_siblings(const struct spread *spread, const struct machine *machine);
+/* The next greater number of siblings that a domain has which is possible; UINT32_MAX: none. */
+uint32_t spread_next_level(const struct spread *spread, uint32_t siblings);
 /* Brings what is known of the domains up to date for @unit, which may go to machines in
  * @candidates, as far as its metadata go. false: to no domain at all. */
 bool spread_look(const struct core *core, struct spread *spread, const struct unit *unit,
