@@ -175,6 +175,16 @@ class Fleet(_Place):
 		self.outside(self.dir / "hosts").write_text("\n".join(["127.0.0.1 localhost", *names, ""]))
 		return host
 
+	def cut(self, *hosts):
+		"""Cuts them off, all at one moment."""
+		for host in hosts:
+			host.ready()
+		self.set_ports("0", *hosts)
+
+	def set_ports(self, state, *hosts):
+		self.run("bridge", "-batch", "-",
+			input="".join(f"link set dev v-{host.name} state {state}\n" for host in hosts))
+
 	def close(self):
 		Fleet.alive.discard(self)
 		if self._keeper.stdin:
@@ -322,11 +332,7 @@ class Host(_Place):
 
 	def cut(self):
 		"""The network drops all that comes from or goes to it, and neither side is told."""
-		self.ready()
-		self._port("0")
+		self.fleet.cut(self)
 
 	def join(self):
-		self._port("3")
-
-	def _port(self, state):
-		self.fleet.run("bridge", "link", "set", "dev", f"v-{self.name}", "state", state)
+		self.fleet.set_ports("3", self)

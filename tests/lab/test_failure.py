@@ -121,8 +121,7 @@ def test_nothing_moves_when_most_hosts_look_lost(healthy):
 	healthy.flotactl("start", *[healthy.write(name, service(fleet=rules)) for name in names])
 	places = {name: healthy.runs_on(name) for name in names}
 	before = {name: life(host, name) for name, host in places.items()}
-	hosts["n1"].cut()
-	hosts["n2"].cut()
+	healthy.fleet.cut(hosts["n1"], hosts["n2"])
 
 	def silent_for_two_leases():
 		heard = [healthy.machine(hosts[name])["last_heard_ms"] for name in ("n1", "n2")]
