@@ -11,6 +11,7 @@
 
 #include "coordinator/core/testing.h"
 #include "proto/wire.h"
+#include "unitfiles/name.h"
 
 /* ---- The daemon's part ------------------------------------------------------------------- */
 
@@ -358,16 +359,19 @@ static void random_wishes(uint64_t *random, const char *name, char *text, size_t
 			fleet_pick(random, 3));
 	if (fleet_pick(random, 8) == 0)
 		ADD("PreferConflicts=u%u*\n", fleet_pick(random, 20));
+	if (fleet_pick(random, 3) == 0)
+		ADD("Exclusive=yes\n[Service]\nTimeoutStopSec=%u.5\n", fleet_pick(random, 3));
 #undef ADD
 }
 
 void fleet_random_file(uint64_t *random, const char *name, const char *const *ids, uint32_t n_ids,
 	uint32_t n_units, char *text, size_t size)
 {
-	size_t len = (size_t)snprintf(
-		text, size, "[Service]\nExecStart=/bin/r%u\n[X-Fleet]\n", fleet_pick(random, 3));
+	size_t len = (size_t)snprintf(text, size, "[Service]\nExecStart=/bin/%s%u\n[X-Fleet]\n",
+		fleet_pick(random, 6) == 0 ? "bad" : "r", fleet_pick(random, 3));
 	uint32_t kinds = fleet_pick(random, 256);
-	bool global = fleet_pick(random, 30) == 0;
+	bool is_template = unit_name_is_template(name);
+	bool global = !is_template && fleet_pick(random, 30) == 0;
 	char other[32];
 
 #define ADD(...) len += (size_t)snprintf(text + len, size - len, __VA_ARGS__)
@@ -395,6 +399,13 @@ void fleet_random_file(uint64_t *random, const char *name, const char *const *id
 	ADD("[X-Flota]\n");
 	if (fleet_pick(random, 8) == 0)
 		ADD("OnMachineLoss=wait\n");
+	if (is_template)
+		ADD("Replicas=%u\n", 1 + fleet_pick(random, 5));
+	if (is_template || global || fleet_pick(random, 4) == 0)
+		ADD("MinHealthySec=%ums\n", fleet_pick(random, 3) * 400);
+	if (fleet_pick(random, 8) == 0)
+		ADD("MaxUnavailable=%u%s\n", 1 + fleet_pick(random, 3),
+			fleet_pick(random, 2) == 0 ? "0%" : "");
 	if (!global && kinds % 16 != 1)
 		random_wishes(random, name, text + len, size - len);
 #undef ADD

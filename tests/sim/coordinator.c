@@ -387,6 +387,7 @@ static void on_report(struct coordinator *coordinator, struct connection *from, 
 	}
 	body.lease_ms = core_lease_ms(coordinator->core);
 	body.want_all = answer.want_all;
+	body.exclusive_ms = answer.exclusive_ms;
 	reply.body_case = PB__ENVELOPE__BODY_REPORT_REPLY;
 	reply.report_reply = &body;
 	connection_reply(from, request_id, &reply);

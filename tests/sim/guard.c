@@ -19,11 +19,14 @@
 
 /* What is known of a unit's name, whether there is such a unit now or not. */
 struct guard_unit {
+	unsigned n_trial; /* of its rollout */
+	int rollout; /* its state */
 	int machine; /* before the step under way; -1 = nowhere, or global */
 	uint64_t epoch, epoch_max;
 	uint64_t told_epoch; /* the greatest that an agent was told */
 	int told_machine;
 	int held; /* before the step under way: the machine that had not let go of it; -1 = none */
+	int runs_on; /* as an exclusive unit; -1 = nowhere */
 };
 
 void guard_open(struct guard *guard, struct world *world)
@@ -58,7 +61,7 @@ static struct guard_unit *unit_of(struct guard *guard, const char *name)
 		return unit;
 	unit = FL_NEW(struct guard_unit);
 	assert_non_null(unit);
-	unit->machine = unit->told_machine = unit->held = -1;
+	unit->machine = unit->told_machine = unit->held = unit->runs_on = -1;
 	assert_int_equal(fl_map_put(guard->units, name, unit, NULL), FL_OK);
 	return unit;
 }
@@ -173,6 +176,53 @@ static void check_let_go(const struct coordinator *coordinator, const char *name
 		fail_msg("%s has let go of %s, and has it", host->id, name);
 }
 
+/* The places whom a rollout has taken from their health, and whose machines can be heard of. */
+static unsigned count_trial(const struct unit *unit, unsigned *n_places)
+{
+	const struct placement *placement;
+	const struct unit *replica;
+	unsigned n = 0;
+
+	*n_places = 0;
+	FL_LIST_FOREACH (placement, &unit->placements, of_unit) {
+		bool on_trial = unit->body.rules.global ? placement->rolled.on_trial
+							: unit->rolled.on_trial;
+
+		if (placement->removed)
+			continue;
+		*n_places += 1;
+		n += on_trial && machine_is_up(placement->machine);
+	}
+	FL_LIST_FOREACH (replica, &unit->replicas, replica) {
+		*n_places += 1;
+		n += replica->rolled.on_trial && replica->placed != NULL &&
+		     machine_is_up(replica->placed->machine);
+	}
+	return n;
+}
+
+/* A rollout makes no more of its places unhealthy than MaxUnavailable= says. A machine that comes
+ * back with one, or a file that says less, makes them more, but not another place. */
+static void check_rollout_step(
+	struct guard *guard, const struct unit *unit, struct guard_unit *before)
+{
+	const struct unit_rules *rules = &unit->body.rules;
+	Pb__UnitRecord record = PB__UNIT_RECORD__INIT;
+	unsigned n_places, n = count_trial(unit, &n_places), most = rules->max_unavailable;
+
+	assert_int_equal(rollout_record(unit, &record, NULL), FL_OK);
+	if (rules->max_unavailable_percent > 0)
+		most = n_places * rules->max_unavailable_percent / 100;
+	if (record.n_trial > before->n_trial && n > (most > 0 ? most : 1))
+		fail_msg("%u places of %s are unhealthy for their new file", n, unit->name);
+	before->n_trial = (unsigned)record.n_trial;
+	guard->n_returns += record.rollout != NULL &&
+			    record.rollout->state == PB__ROLLOUT__STATE__RETURNED &&
+			    before->rollout != (int)record.rollout->state;
+	before->rollout = record.rollout != NULL ? (int)record.rollout->state : 0;
+	rollout_record_fini(&record);
+}
+
 static void check_unit_step(struct guard *guard, const struct coordinator *coordinator,
 	const char *name, struct guard_unit *before, bool asked)
 {
@@ -196,6 +246,10 @@ static void check_unit_step(struct guard *guard, const struct coordinator *coord
 			       : -1;
 	if (unit == NULL)
 		return;
+	check_rollout_step(guard, unit, before);
+	/* Whoever gives the promise up has no claim on what runs already. */
+	if (!unit->body.rules.exclusive)
+		before->runs_on = -1;
 	if (unit->epoch != before->epoch && unit_placement_count(unit) > 0 &&
 		unit->epoch <= before->epoch_max)
 		fail_msg("%s has epoch %" PRIu64 " after one of %" PRIu64, name, unit->epoch,
@@ -405,6 +459,20 @@ void guard_change_reply(
 
 /* ---- Agents ------------------------------------------------------------------------------ */
 
+/* Whether that is the file that the store has for the machine. */
+static bool has_file(
+	const Pb__UnitRecord *record, const char *machine_id, const ProtobufCBinaryData *content)
+{
+	const ProtobufCBinaryData *stored = &record->content;
+
+	for (size_t i = 0; i < record->n_old_files; i++)
+		for (size_t k = 0; k < record->old_files[i]->n_machine_ids; k++)
+			if (strcmp(record->old_files[i]->machine_ids[k], machine_id) == 0)
+				stored = &record->old_files[i]->content;
+	return stored->len == content->len &&
+	       memcmp(stored->data, content->data, content->len) == 0;
+}
+
 static void check_told(struct guard *guard, const struct coordinator *coordinator,
 	const char *machine_id, const Pb__Assignment *one)
 {
@@ -416,8 +484,7 @@ static void check_told(struct guard *guard, const struct coordinator *coordinato
 	if (record == NULL || record->epoch != one->epoch || record->desired != one->desired ||
 		record->start_generation != one->start_generation ||
 		record->restart_generation != one->restart_generation ||
-		record->content.len != one->content.len ||
-		memcmp(record->content.data, one->content.data, one->content.len) != 0)
+		!has_file(record, machine_id, &one->content))
 		fail_msg("%s is told of %s, epoch %" PRIu64 ", which is not in the store",
 			machine_id, one->name, one->epoch);
 	assert_non_null(known);
@@ -502,6 +569,23 @@ void guard_assignment(struct guard *guard, const struct coordinator *coordinator
 			fail_msg("%s is told to let go of %s, which the store has there",
 				machine_id, reply->removed[i]);
 		record_free(record);
+	}
+}
+
+void guard_unit_runs(
+	struct guard *guard, const struct host *host, const char *name, bool runs_exclusively)
+{
+	struct guard_unit *unit = unit_of(guard, name);
+	int here = (int)machine_index(host->id);
+
+	if (runs_exclusively && unit->runs_on >= 0 && unit->runs_on != here)
+		fail_msg("%s, which is exclusive, begins on %s and runs on machine %d", name,
+			host->id, unit->runs_on);
+	if (runs_exclusively) {
+		guard->n_exclusive += unit->runs_on < 0;
+		unit->runs_on = here;
+	} else if (unit->runs_on == here) {
+		unit->runs_on = -1;
 	}
 }
 

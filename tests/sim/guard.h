@@ -26,8 +26,9 @@ struct guard {
 	uint64_t steps_revision; /* the core's when it was last checked */
 	struct fl_map *heard[SIM_MACHINES_MAX]; /* of uint64_t: epochs, since the agent started */
 	uint64_t heard_session[SIM_MACHINES_MAX];
+	unsigned n_returns; /* of files that failed */
 	/* What happened, so that a run can be told from an idle one. */
-	unsigned n_moves, n_loss_moves, n_holds, n_waits, n_tombstones_max;
+	unsigned n_moves, n_loss_moves, n_holds, n_waits, n_tombstones_max, n_exclusive;
 };
 
 void guard_open(struct guard *guard, struct world *world);
@@ -50,8 +51,14 @@ void guard_change_reply(
 void guard_assignment(struct guard *guard, const struct coordinator *coordinator,
 	const char *machine_id, const Pb__SyncReply *reply);
 
+/* An exclusive unit runs there, or no longer: it never does on two machines. */
+void guard_unit_runs(
+	struct guard *guard, const struct host *host, const char *name, bool runs_exclusively);
+
 void guard_agent_hears(struct guard *guard, const struct host *host, const Pb__SyncReply *reply);
 void guard_agent_acts(struct guard *guard, const struct host *host, const struct agent_unit *unit);
 
+/* Files are on their way, which takes as long as units have to be healthy. */
+bool guard_is_rolling(const struct sim *sim);
 /* Without faults: whether all is as it should be, or else in @why what is not yet. */
 bool guard_settled(struct guard *guard, const struct sim *sim, char *why, size_t size);

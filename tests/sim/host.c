@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "proto/wire.h"
 #include "tests/sim/guard.h"
+#include "tests/sim/lease.h"
 
 #define POLL_MS       60000U
 #define ANSWER_MS     20000U
@@ -111,7 +113,8 @@ static struct done done_of(const struct agent_unit *unit)
 	return done;
 }
 
-static enum host_step plan(const struct agent_unit *unit, const struct host_unit *there)
+static enum host_step plan(
+	const struct host *host, const struct agent_unit *unit, const struct host_unit *there)
 {
 	const Pb__Assignment *a = unit->assignment;
 	const struct done *done = &unit->done;
@@ -119,6 +122,8 @@ static enum host_step plan(const struct agent_unit *unit, const struct host_unit
 
 	if (!unit->assigned)
 		return there == NULL ? STEP_NONE : running ? STEP_STOP : STEP_REMOVE;
+	if (running && a->exclusive && host->lease == HOST_LEASE_NONE)
+		return STEP_STOP;
 	if (there == NULL || strcmp(there->hash, a->hash) != 0)
 		return running ? STEP_STOP : STEP_INSTALL;
 	if (a->desired == PB__DESIRED_STATE__LOADED)
@@ -142,12 +147,24 @@ static void step_happens(struct host *host, const struct agent_unit *unit)
 	there = get_or_make(host->units, unit->name, sizeof(*there));
 	if (unit->step == STEP_INSTALL)
 		snprintf(there->hash, sizeof(there->hash), "%s", unit->working_on.hash);
+	if (unit->step == STEP_INSTALL)
+		there->bad = unit->working_on_bad;
 	if (unit->step == STEP_RESTART || (unit->step == STEP_START && !there->running))
 		there->n_starts++;
-	there->running = unit->step == STEP_START || unit->step == STEP_RESTART ||
-			 (unit->step == STEP_INSTALL && there->running);
-	if (unit->step != STEP_INSTALL)
-		there->failed = false;
+	if (unit->step == STEP_INSTALL)
+		return;
+	there->failed = false;
+	if (unit->step == STEP_STOP) {
+		host_unit_run(host, unit->name, there, false);
+		return;
+	}
+	if (!there->running) {
+		there->exclusive = unit->assignment->exclusive;
+		there->stop_ms = unit->assignment->stop_ms;
+	}
+	/* systemd asks for itself whether there is a lease. */
+	host_unit_run(host, unit->name, there, !there->bad && (!there->exclusive || host->leased));
+	there->failed = there->bad;
 }
 
 static void step_is_done(struct host *host, struct agent_unit *unit)
@@ -155,7 +172,8 @@ static void step_is_done(struct host *host, struct agent_unit *unit)
 	struct done done = unit->done;
 
 	if (unit->step == STEP_START || unit->step == STEP_RESTART) {
-		set_done(host, unit, &unit->working_on);
+		if (!unit->canceled)
+			set_done(host, unit, &unit->working_on);
 	} else if (unit->step == STEP_STOP && done.desired == PB__DESIRED_STATE__LAUNCHED) {
 		done.desired = PB__DESIRED_STATE__LOADED;
 		set_done(host, unit, &done);
@@ -203,7 +221,12 @@ static void begin(struct host *host, struct agent_unit *unit, enum host_step ste
 
 	if (unit->assigned)
 		unit->working_on = done_of(unit);
+	if (unit->assigned)
+		unit->working_on_bad =
+			memmem(unit->assignment->content.data, unit->assignment->content.len,
+				"/bin/bad", strlen("/bin/bad")) != NULL;
 	unit->step = step;
+	unit->canceled = false;
 	world_trace(host->world, "%s: %s %s", host->id, names[step], unit->name);
 	if (unit->assigned)
 		guard_agent_acts(host->guard, host, unit);
@@ -218,7 +241,10 @@ static void decide(struct host *host, struct agent_unit *unit)
 
 	if (unit->step != STEP_NONE || unit->held || unit->backoff)
 		return;
-	step = plan(unit, fl_map_get(host->units, unit->name));
+	step = plan(host, unit, fl_map_get(host->units, unit->name));
+	if ((step == STEP_START || step == STEP_RESTART) && unit->assignment->exclusive &&
+		host->lease != HOST_LEASE_OURS)
+		return; /* it waits for a lease */
 	if (step != STEP_NONE) {
 		begin(host, unit, step);
 		return;
@@ -233,6 +259,33 @@ static void decide(struct host *host, struct agent_unit *unit)
 		set_done(host, unit, &done);
 	}
 	reportable(host, unit);
+}
+
+/* Nobody knows how it ended: it begins anew. */
+static void begin_anew_without_lease(struct host *host, struct agent_unit *unit)
+{
+	struct done done = unit->done;
+
+	if (unit->assignment == NULL || !unit->assignment->exclusive ||
+		host->lease != HOST_LEASE_NONE)
+		return;
+	unit->canceled = true;
+	if (!unit->assigned || done.desired != PB__DESIRED_STATE__LAUNCHED)
+		return;
+	done.desired = PB__DESIRED_STATE__LOADED;
+	set_done(host, unit, &done);
+}
+
+void host_lease_changed(struct host *host)
+{
+	FL_MAP_FOREACH (entry, following, host->agent_units) {
+		struct agent_unit *unit = fl_map_value(entry);
+
+		if (unit->assignment == NULL || !unit->assignment->exclusive)
+			continue;
+		begin_anew_without_lease(host, unit);
+		decide(host, unit);
+	}
 }
 
 /* Takes @assignment over. */
@@ -257,6 +310,7 @@ static void unit_assign(struct host *host, Pb__Assignment *assignment)
 	unit->assigned = unit->seen = true;
 	unit->held = unit->gone = unit->backoff = false;
 	unit->revision = assignment->revision;
+	begin_anew_without_lease(host, unit);
 	if (assignment->desired == PB__DESIRED_STATE__LOADED)
 		unit->stop_wanted |=
 			was_assigned ? newer : unit->done.desired != PB__DESIRED_STATE__LOADED;
@@ -377,6 +431,8 @@ static void on_sync_reply(void *owner, const Pb__Envelope *message)
 		return;
 	}
 	apply(host, reply);
+	if (!host->in_reset && host->no_lease)
+		world_after(host->world, &host->process, 0, on_report_now, host, NULL);
 	if (host->in_reset) {
 		ask(host);
 		return;
@@ -392,7 +448,7 @@ static void ask(struct host *host)
 	Pb__SyncRequest request = PB__SYNC_REQUEST__INIT;
 	Pb__MachineInfo info = PB__MACHINE_INFO__INIT;
 	Pb__Metadata pairs[2], *pointers[2] = {&pairs[0], &pairs[1]};
-	char boot_id[24];
+	char boot_id[24], *capabilities[] = {(char *)CAPABILITY_EXCLUSIVE};
 
 	host->sync = SYNC_ASKING;
 	host->asked_ms = host->world->now_ms;
@@ -409,6 +465,8 @@ static void ask(struct host *host)
 			pairs[i].key = host->metadata[i][0];
 			pairs[i].value = host->metadata[i][1];
 		}
+		info.n_capabilities = host->fenced;
+		info.capabilities = capabilities;
 		info.n_metadata = 2;
 		info.metadata = pointers;
 		request.info = &info;
@@ -456,6 +514,9 @@ static void on_report_reply(void *owner, const Pb__Envelope *message)
 	}
 	host->report = REPORT_IDLE;
 	host->lease_ms = message->report_reply->lease_ms;
+	host->no_lease = message->report_reply->exclusive_ms == 0;
+	if (!host->no_lease)
+		lease_granted(host, host->reported_ms + message->report_reply->exclusive_ms);
 	host->all_wanted |= message->report_reply->want_all;
 	if (host->all_wanted || any_reportable(host))
 		send_report(host);
@@ -471,6 +532,8 @@ static void write_state(struct host *host, const struct agent_unit *unit, Pb__Un
 	pb__unit_state__init(state);
 	state->name = (char *)unit->name;
 	state->epoch = unit->assignment != NULL ? unit->assignment->epoch : 0;
+	if (unit->backoff)
+		state->error = (char *)"it tries again";
 	state->load = (char *)(there != NULL ? "loaded" : "not-found");
 	state->active = (char *)(there == NULL || (!there->running && !there->failed) ? "inactive"
 				 : there->running                                     ? "active"
@@ -531,6 +594,8 @@ static void send_report(struct host *host)
 	report.machine_id = host->id;
 	report.session = host->session;
 	report.revision = host->saved_revision;
+	report.store_id = host->store_id;
+	report.acts_on = host->in_reset ? 0 : host->revision;
 	report.n_states = take_states(host, states, &more);
 	for (size_t i = 0; i < report.n_states; i++)
 		pointers[i] = &states[i];
@@ -539,6 +604,7 @@ static void send_report(struct host *host)
 	report.more = host->in_all = report.all && more;
 	host->all_wanted = false;
 	host->report = REPORT_SENDING;
+	host->reported_ms = host_clock_ms(host);
 	host->beat++;
 	envelope.body_case = PB__ENVELOPE__BODY_REPORT_REQUEST;
 	envelope.report_request = &report;
@@ -585,6 +651,8 @@ void agent_start(struct host *host)
 	host->with_info = host->all_wanted = true;
 	host->sync = SYNC_PAUSED;
 	host->report = REPORT_IDLE;
+	host->no_lease = false;
+	lease_agent_start(host);
 	world_trace(host->world, "%s: agent started", host->id);
 	restore(host);
 	ask(host);
@@ -617,6 +685,8 @@ void host_die(struct host *host)
 	agent_kill(host);
 	world_trace(host->world, "%s: power off", host->id);
 	host->on = false;
+	FL_MAP_FOREACH (entry, following, host->units)
+		host_unit_run(host, fl_map_key(entry), fl_map_value(entry), false);
 	map_empty(host->units);
 	map_empty(host->done);
 }
@@ -627,6 +697,7 @@ void host_boot(struct host *host)
 		return;
 	host->on = true;
 	host->boots++;
+	lease_boot(host);
 	/* Somebody has been at it. */
 	if (host->boots == 1 || world_chance(host->world, 10)) {
 		snprintf(host->metadata[0][1], 8, "%u", world_pick(host->world, 3));
@@ -663,7 +734,7 @@ void host_unit_exits(struct host *host)
 	unit = fl_map_get(host->units, name);
 	if (!unit->running)
 		return;
-	unit->running = false;
+	host_unit_run(host, name, unit, false);
 	unit->failed = world_chance(host->world, 50);
 	world_trace(host->world, "%s: %s ends by itself", host->id, name);
 	known = fl_map_get(host->agent_units, name);

@@ -28,8 +28,14 @@ struct done {
 struct host_unit {
 	char hash[48];
 	bool running, failed;
+	bool bad; /* its file's program fails */
+	bool exclusive; /* as it was started */
+	uint32_t stop_ms;
 	uint64_t n_starts;
 };
+
+/* agent/lease.h */
+enum host_lease { HOST_LEASE_NONE, HOST_LEASE_KEPT, HOST_LEASE_OURS };
 
 enum host_step { STEP_NONE, STEP_INSTALL, STEP_START, STEP_STOP, STEP_RESTART, STEP_REMOVE };
 
@@ -40,7 +46,9 @@ struct agent_unit {
 	bool assigned, seen, held, stop_wanted, gone;
 	enum host_step step; /* under way */
 	bool backoff;
+	bool canceled; /* the start under way: the lease ended */
 	struct done working_on, done;
+	bool working_on_bad; /* a file whose program fails */
 	uint64_t revision, done_revision;
 	bool reportable;
 };
@@ -68,6 +76,11 @@ struct host {
 	char metadata[2][2][8]; /* key, value */
 	struct fl_map *units; /* of struct host_unit */
 	struct fl_map *done; /* of struct done, in /run */
+	uint64_t booted_ms, clock_began_ms; /* by the world's clock, by its own */
+	int32_t clock_ppm;
+	uint64_t lease_until_ms; /* in /run, by its own clock */
+	bool fenced; /* the fence runs */
+	bool leased; /* in /run: systemd starts exclusive units */
 	struct host_disk disk, disk_before; /* and as it was one write ago */
 	bool disk_bad;
 	bool was_damaged; /* its disk, ever */
@@ -83,6 +96,9 @@ struct host {
 	enum report_state report;
 	uint64_t beat; /* which of the beats that were ordered counts */
 	uint32_t lease_ms;
+	enum host_lease lease;
+	uint64_t reported_ms; /* when the report under way was sent, by its clock */
+	bool no_lease; /* the last report brought none */
 	bool all_wanted, in_all;
 	struct fl_map *agent_units; /* of struct agent_unit */
 };
@@ -95,6 +111,8 @@ void host_boot(struct host *host);
 void host_die(struct host *host);
 void agent_start(struct host *host);
 void agent_kill(struct host *host);
+/* Exclusive units may run, or not any more. */
+void host_lease_changed(struct host *host);
 /* A unit of it ends by itself. */
 void host_unit_exits(struct host *host);
 /* The disk's record is damaged, or is an older one again (a snapshot that was restored); the agent

@@ -69,11 +69,12 @@ static void tell(uint64_t hash)
 	printf("seed %" PRIu64 ": %u hosts, %" PRIu64 " events, %" PRIu64
 	       " s, %u faults, %u starts of the coordinator (%u with a commit under way), "
 	       "%u changes done, %u refused, %u moves (%u off lost machines), %u held steps, "
+	       "%u starts of exclusive units, "
 	       "settled %u times within %" PRIu64 " s, trace %016" PRIx64 "\n",
 		seed, sim.n_hosts, sim.world.steps, (sim.world.now_ms - 1000000) / 1000,
 		sim.n_faults, sim.coordinator.n_starts, sim.coordinator.n_lost_batches, n_done,
 		n_refused, sim.guard.n_moves, sim.guard.n_loss_moves, sim.guard.n_holds,
-		sim.n_settled, sim.settle_ms_max / 1000, hash);
+		sim.guard.n_exclusive, sim.n_settled, sim.settle_ms_max / 1000, hash);
 }
 
 static void run_seeds(void **state)

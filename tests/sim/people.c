@@ -40,6 +40,10 @@ static void random_change(
 
 	pb__change__init(change);
 	fleet_unit_name(name, world_pick(world, sim->n_units));
+	/* Templates with replicas, and now and then one of these. */
+	if (world_chance(world, 15))
+		snprintf(name, 32, "t%u@%s.service", world_pick(world, 3),
+			world_chance(world, 10) ? "2" : "");
 	change->name = name;
 	for (unsigned i = 0; i < sim->n_hosts; i++)
 		ids[i] = sim->hosts[i].id;

@@ -36,6 +36,8 @@ static bool placement_is_settled(
 		return NOT_YET(look, "%s has another assignment of %s", host->id, unit->name);
 	if (agent->step != STEP_NONE || agent->backoff || agent->held)
 		return NOT_YET(look, "%s is at work on %s", host->id, unit->name);
+	if (placement->old != NULL)
+		return NOT_YET(look, "the file of %s has not reached %s", unit->name, host->id);
 	if (there == NULL || strcmp(there->hash, unit->body.hash) != 0)
 		return NOT_YET(look, "%s has another file of %s", host->id, unit->name);
 	if (unit->desired == PB__DESIRED_STATE__LAUNCHED &&
@@ -158,6 +160,46 @@ static void check_disk(const struct sim *sim, const struct host *host)
 	fleet_check_assignment(sim->coordinator.core, host->id, host->disk.assignments);
 }
 
+/* Every rollout has come to its end, and left one file behind. */
+static bool rollouts_are_settled(struct look *look)
+{
+	const struct core *core = look->sim->coordinator.core;
+	struct unit *unit;
+
+	RB_FOREACH (unit, unit_tree, (struct unit_tree *)&core->units) {
+		const struct unit *replica;
+		Pb__Rollout *rollout;
+		bool ended;
+
+		if (unit->gone)
+			continue;
+		assert_int_equal(rollout_message(unit, &rollout, NULL), FL_OK);
+		ended = rollout == NULL || rollout->state == PB__ROLLOUT__STATE__DONE ||
+			rollout->state == PB__ROLLOUT__STATE__RETURNED;
+		if (!ended && !core->holding)
+			snprintf(look->why, look->size, "%s rolls, %u of %u are healthy: %s",
+				unit->name, rollout->done, rollout->total, rollout->text);
+		if (rollout != NULL)
+			core_message_free(&rollout->base);
+		if (!ended && !core->holding)
+			return false;
+		FL_LIST_FOREACH (replica, &unit->replicas, replica)
+			if (strcmp(replica->body.hash, unit->body.replica_hash) != 0 &&
+				(replica->placed == NULL ||
+					(machine_is_up(replica->placed->machine) &&
+						!placement_is_parked(replica->placed))))
+				return NOT_YET(look, "%s has another file", replica->name);
+	}
+	return true;
+}
+
+bool guard_is_rolling(const struct sim *sim)
+{
+	const struct core *core = sim->coordinator.core;
+
+	return core != NULL && !fl_list_empty(&core->rollouts);
+}
+
 bool guard_settled(struct guard *guard, const struct sim *sim, char *why, size_t size)
 {
 	const struct coordinator *coordinator = &sim->coordinator;
@@ -178,6 +220,8 @@ bool guard_settled(struct guard *guard, const struct sim *sim, char *why, size_t
 			     : machine != NULL && !lost_is_settled(&look, machine))
 			return false;
 	}
+	if (!rollouts_are_settled(&look))
+		return false;
 	for (unsigned i = 0; i < sim->n_hosts; i++)
 		if (sim->hosts[i].on)
 			check_disk(sim, &sim->hosts[i]);
