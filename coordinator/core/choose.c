@@ -16,20 +16,22 @@
  */
 #include "coordinator/core/internal.h"
 
-#define LOOK_MAX 100U
+#define LOOK_MAX  100U
+#define SKIPS_MAX 100U
 
 struct search {
 	struct core *core;
 	const struct unit *unit;
 	struct room needed;
 	unsigned refused_for;
-	/* Of Spread=machine, or NULL. */
-	const struct spread *by_machine;
-	/* What makes a machine good enough to end a walk. */
-	uint32_t good_siblings, good_unmet;
+	/* Only machines in whose domain so many instances are are walked; NULL: all. */
+	const struct spread *spread;
+	uint32_t siblings;
+	size_t n_skips; /* of others, at most, in one walk */
+	uint32_t good_unmet; /* this makes a machine good enough to end a walk */
 
 	const struct machine *best;
-	uint32_t siblings, unmet;
+	uint32_t unmet;
 	bool avoided;
 	size_t n_looked;
 };
@@ -53,36 +55,31 @@ static bool less_loaded(const struct machine *a, const struct machine *b)
 /* Whether the best is as good as this search hopes for, but for its load. */
 static bool is_good(const struct search *search)
 {
-	return search->best != NULL && !search->avoided && search->unmet <= search->good_unmet &&
-	       search->siblings <= search->good_siblings;
+	return search->best != NULL && !search->avoided && search->unmet <= search->good_unmet;
 }
 
 static void consider(struct search *search, const struct machine *machine)
 {
 	const struct unit *unit = search->unit;
-	uint32_t siblings, unmet;
 	bool avoided, better;
+	uint32_t unmet;
 
 	if (!accepts(search, machine))
 		return;
-	siblings = search->by_machine != NULL ? spread_siblings(search->by_machine, machine) : 0;
 	avoided = place_avoided(unit, machine) != NULL;
 	unmet = place_unmet_preferences(unit, machine);
 	if (search->best == NULL)
 		better = true;
-	else if (siblings != search->siblings)
-		better = siblings < search->siblings;
 	else if (avoided != search->avoided)
 		better = !avoided;
 	else if (unmet != search->unmet)
 		better = unmet < search->unmet;
 	else
 		better = less_loaded(machine, search->best);
-	search->n_looked += siblings <= search->good_siblings;
+	search->n_looked++;
 	if (!better)
 		return;
 	search->best = machine;
-	search->siblings = siblings;
 	search->avoided = avoided;
 	search->unmet = unmet;
 }
@@ -91,6 +88,7 @@ static void consider(struct search *search, const struct machine *machine)
 static void walk(struct search *search, struct pool *const *pools, size_t n_pools)
 {
 	struct load_node *at[UNIT_RULES_VALUES_MAX];
+	size_t n_skips = search->n_skips;
 
 	for (size_t i = 0; i < n_pools; i++)
 		at[i] = pool_first(pools[i], &search->needed);
@@ -105,9 +103,15 @@ static void walk(struct search *search, struct pool *const *pools, size_t n_pool
 			return;
 		if (is_good(search) && !less_loaded(at[least]->machine, search->best))
 			return;
-		consider(search, at[least]->machine);
-		if (search->best == at[least]->machine && is_good(search))
-			return;
+		if (search->spread != NULL &&
+			spread_siblings(search->spread, at[least]->machine) != search->siblings) {
+			if (n_skips-- == 0)
+				return;
+		} else {
+			consider(search, at[least]->machine);
+			if (search->best == at[least]->machine && is_good(search))
+				return;
+		}
 		at[least] = pool_next(at[least], &search->needed);
 	}
 }
@@ -187,27 +191,40 @@ static size_t candidates_of(struct core *core, const struct unit *unit, struct p
 	return 1;
 }
 
-/* Domain by domain, those with the fewest instances first. */
-static void choose_in_domains(struct search *search, const struct spread *spread)
+static void walk_domains(struct search *search, const struct spread *spread, uint32_t siblings)
 {
 	struct axis *axis = spread->axis;
-	uint32_t level = spread->least;
 
 	pools_walk(search->core, axis);
-	while (search->best == NULL && level < UINT32_MAX) {
-		uint32_t next = UINT32_MAX;
+	for (size_t i = 0; i < axis->n_domains; i++)
+		if (spread->domains[i].possible && spread->domains[i].siblings == siblings)
+			walk(search, &axis->pools[i], 1);
+}
 
-		for (size_t i = 0; i < axis->n_domains; i++) {
-			const struct domain *domain = &spread->domains[i];
+/*
+ * Domains with the fewest instances first. Their machines are found in the pool of each, or, where
+ * MachineMetadata= would refuse many of those, among the candidates; these may all be in other
+ * domains, so that is not tried for long. Single machines have no pools.
+ */
+static void choose_in_domains(struct search *search, const struct spread *spread,
+	struct pool *const *candidates, size_t n_candidates)
+{
+	bool have_pools = spread->axis->key != NULL;
+	bool have_metadata = search->unit->body.rules.n_metadata > 0;
+	uint32_t siblings = spread->least;
 
-			if (!domain->possible || domain->siblings < level)
-				continue;
-			if (domain->siblings == level)
-				walk(search, &axis->pools[i], 1);
-			else if (domain->siblings < next)
-				next = domain->siblings;
-		}
-		level = next;
+	while (siblings < UINT32_MAX) {
+		search->spread = spread;
+		search->siblings = siblings;
+		search->n_skips = have_pools ? SKIPS_MAX : SIZE_MAX;
+		if (!have_pools || have_metadata)
+			walk(search, candidates, n_candidates);
+		search->spread = NULL;
+		if (have_pools && search->best == NULL)
+			walk_domains(search, spread, siblings);
+		if (search->best != NULL)
+			return;
+		siblings = spread_next_level(spread, siblings);
 	}
 }
 
@@ -230,15 +247,12 @@ static void choose_in_pools(struct search *search)
 	struct pool *candidates[UNIT_RULES_VALUES_MAX];
 	size_t n = candidates_of(core, unit, candidates);
 
-	if (spread == NULL || !spread_look(core, spread, unit, candidates, n)) {
-		choose_preferred(search);
-	} else if (spread->axis->key != NULL) {
-		choose_in_domains(search, spread);
+	if (spread != NULL && spread_look(core, spread, unit, candidates, n)) {
+		choose_in_domains(search, spread, candidates, n);
 		if (search->best != NULL)
 			return;
 	} else {
-		search->by_machine = spread;
-		search->good_siblings = spread->least;
+		choose_preferred(search);
 	}
 	if (search->best == NULL || search->avoided)
 		walk(search, candidates, n);

@@ -356,6 +356,19 @@ static void find_least(struct spread *spread)
 	}
 }
 
+uint32_t spread_next_level(const struct spread *spread, uint32_t siblings)
+{
+	uint32_t next = UINT32_MAX;
+
+	for (size_t i = 0; i < spread->axis->n_domains; i++) {
+		const struct domain *domain = &spread->domains[i];
+
+		if (domain->possible && domain->siblings > siblings && domain->siblings < next)
+			next = domain->siblings;
+	}
+	return next;
+}
+
 bool spread_look(const struct core *core, struct spread *spread, const struct unit *unit,
 	struct pool *const *candidates, size_t n_candidates)
 {
