@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #include "base/clock.h"
@@ -35,10 +34,10 @@ static void look(struct descriptors *descriptors)
 	descriptors->none_left = none_left;
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	if (none_left)
-		fl_log(FL_ERROR, "coordinator.no_descriptors",
-			"limit=%llu error=\"%s: no connection can be accepted; raise LimitNOFILE= "
-			"of the service, or see with ss -tnp who connects\"",
-			(unsigned long long)limit.rlim_cur, strerrordesc_np(EMFILE));
+		fl_log(FL_ERROR, "coordinator.no_descriptors", "limit=%llu error=%s",
+			(unsigned long long)limit.rlim_cur,
+			"no connection can be accepted: raise LimitNOFILE= of the service, or see "
+			"with ss -tnp who connects");
 	else
 		fl_log(FL_NOTICE, "coordinator.descriptors_recovered", "limit=%llu",
 			(unsigned long long)limit.rlim_cur);

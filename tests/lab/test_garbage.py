@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from flota import BIN, PORT, Flota, envelope, field, service
+from flota import BIN, PORT, Flota, envelope, field, service, settle
 from lab import GATEWAY, HERE, Fleet, wait_until
 
 MESSAGE_MAX = 4 << 20
@@ -158,18 +158,21 @@ def test_descriptors_used_up(flota):
 	flota.stop()
 	flota.boot("prlimit", "--nofile=200:200")
 	flota.ready()
-	process = flood(flota, 1000)
 	host = flota.fleet.hosts["n1"]
-	# Who was connected is served, and others as those go that say nothing.
-	serves(flota)
-	host.systemctl("restart", "flota-agent.service")
+	link = host.journal("-u", "flota-agent.service").count("link.down")
+	process = flood(flota, 1000)
+	wait_until(lambda: "coordinator.no_descriptors" in flota.log(), "the coordinator to say so")
+	assert "raise LimitNOFILE=" in flota.log()
+	# Those that say nothing go after ten seconds, so that others get their turn.
+	wait_until(lambda: flota.flotactl("list-machines", check=False).returncode == 0, "an answer")
+	assert process.poll() is None
 	process.kill()
 	process.communicate()
-	wait_until(lambda: flota.flotactl("list-machines", check=False).returncode == 0, "an answer")
-	flota.ready()
-	serves(flota)
-	assert "coordinator.no_descriptors" in flota.log() and "raise LimitNOFILE=" in flota.log()
 	wait_until(lambda: "coordinator.descriptors_recovered" in flota.log(), "the good news")
+	serves(flota)
+	# Who was connected before was served all the time.
+	assert host.journal("-u", "flota-agent.service").count("link.down") == link
+	assert flota.coordinator.poll() is None
 	flota.stop()
 	flota.boot()
 	flota.ready()
@@ -239,19 +242,22 @@ def test_full_disk_of_a_host():
 		flota.ready()
 		host.systemctl("stop", "flota-agent.service")
 		host.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "none", "/var/lib/flota/agent")
-		host.run("dd", "if=/dev/zero", "of=/var/lib/flota/agent/filler", "bs=4k", check=False)
 		host.systemctl("start", "flota-agent.service")
-		# What it is to run it runs; that it could not keep the list is told, and mended later.
 		flota.start("a.service", service())
 		pid = host.show("a.service", "MainPID")
+		host.run("dd", "if=/dev/zero", "of=/var/lib/flota/agent/filler", "bs=4k", check=False)
+		# What it cannot keep it does not confirm, and says so; what runs there is not touched.
+		flota.flotactl("start", "--no-block", flota.write("b.service", service() + 20 * PADDING))
 		wait_until(lambda: "disk.write" in host.journal("-u", "flota-agent.service"), "the agent to complain")
 		assert "No space left on device" in host.journal("-u", "flota-agent.service")
+		assert flota.machine(host)["state"] == "up"
 		host.systemctl("kill", "--signal=KILL", "flota-agent.service")
+		assert host.show("a.service", "MainPID") == pid
 		host.run("rm", "/var/lib/flota/agent/filler")
-		flota.start("b.service", service())
-		wait_until(lambda: host.run("grep", "-c", "a.service", "/var/lib/flota/agent/assignment.pb",
-			check=False).returncode == 0,
-			"the list to be on disk")
+		settle(host, "b.service")
+		flota.start("c.service", service())
+		wait_until(lambda: host.run("grep", "-c", "c.service", "/var/lib/flota/agent/assignment.pb",
+			check=False).returncode == 0, "the list to be on disk")
 		assert host.show("a.service", "MainPID") == pid
 
 
@@ -275,6 +281,11 @@ def overwrite(path, offset, data):
 		file.write(data)
 
 
+def turn_a_bit(path):
+	"""Of a unit's text; SQLite itself would not see it."""
+	overwrite(path, path.read_bytes().index(b"sleep infinity"), b"slee0")
+
+
 def half(path):
 	with open(path, "r+b") as file:
 		file.truncate(path.stat().st_size // 8192 * 4096)
@@ -294,14 +305,15 @@ def in_sqlite(path, statement):
 	(lambda path: overwrite(path, 0, b"not a database, but a text\n" * 10), "is damaged"),
 	(lambda path: overwrite(path, 8192, random.Random(1).randbytes(16384)), "is damaged"),
 	(half, "is damaged"),
-	(lambda path: in_sqlite(path, "UPDATE record SET value = x'ff' WHERE key = 'unit/u7.service'"), "unit/u7.service"),
-	(lambda path: in_sqlite(path, "UPDATE record SET key = 'unit/x.service' WHERE key = 'unit/u7.service'"),
+	(turn_a_bit, "is not as it was written"),
+	(lambda path: in_sqlite(path, "UPDATE record SET value = x'ff', sum = NULL WHERE key = 'unit/u7.service'"), "unit/u7.service"),
+	(lambda path: in_sqlite(path, "UPDATE record SET key = 'unit/x.service', sum = NULL WHERE key = 'unit/u7.service'"),
 		"unit/x.service"),
 	(lambda path: in_sqlite(path, "DELETE FROM record WHERE key = 'meta'"), "of which fleet"),
 	(lambda path: in_sqlite(path, "DROP TABLE record"), "is damaged"),
 	(lambda path: in_sqlite(path, "PRAGMA user_version = 99"), "use a newer one"),
 	(lambda path: in_sqlite(path, "PRAGMA application_id = 1"), "belongs to another program"),
-], ids=["header", "a text", "pages", "half of it", "a record", "a key", "no meta", "no table", "newer", "another's"])
+], ids=["header", "a text", "pages", "half of it", "a bit", "a record", "a key", "no meta", "no table", "newer", "another's"])
 def test_damaged_store(store, damage, says):
 	flota, directory = store
 	path = directory / "store.sqlite"
