@@ -239,7 +239,8 @@ enum fl_code core_step(struct core *core, const struct core_event *event, uint64
 	struct core_effects *effects, struct core_answer *ret_answer,
 	struct fl_error *err) FL_MUST_CHECK;
 
-/* When a CORE_TICK is due; UINT64_MAX = not before something else happens. O(1). */
+/* When a CORE_TICK is due; UINT64_MAX = not before something else happens. O(1) but for the
+ * drains and moves under way. */
 uint64_t core_next_deadline(const struct core *core);
 
 /* ---- Looking: nothing below changes anything --------------------------------------------- */
