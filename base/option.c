@@ -182,12 +182,20 @@ enum fl_code fl_parse_size(const char *text, uint64_t *ret_bytes, struct fl_erro
 	return parse_measure(text, units, FL_COUNT(units), "512K, 64M or 2G", ret_bytes, err);
 }
 
+enum fl_code fl_parse_factor(const char *text, uint64_t *ret_thousandths, struct fl_error *err)
+{
+	static const struct unit_of_measure units[] = {{"", 1000}};
+
+	return parse_measure(text, units, FL_COUNT(units), "1 or 1.5", ret_thousandths, err);
+}
+
 static enum fl_code check_range(
 	const struct fl_option *option, const char *text, uint64_t number, struct fl_error *err)
 {
 	if (number < option->min || (option->max != 0 && number > option->max)) {
 		const char *unit = option->type == FL_OPTION_DURATION ? " ms"
 				   : option->type == FL_OPTION_SIZE   ? " bytes"
+				   : option->type == FL_OPTION_FACTOR ? " thousandths"
 								      : "";
 
 		if (option->max == 0)
@@ -231,6 +239,9 @@ static enum fl_code set_field(
 		break;
 	case FL_OPTION_SIZE:
 		FL_TRY(fl_parse_size(value, &number, err));
+		break;
+	case FL_OPTION_FACTOR:
+		FL_TRY(fl_parse_factor(value, &number, err));
 		break;
 	}
 	FL_TRY(check_range(option, value, number, err));
@@ -498,6 +509,15 @@ static void print_size(uint64_t bytes, FILE *out)
 		fputc(suffixes[i], out);
 }
 
+static void print_factor(uint64_t thousandths, FILE *out)
+{
+	unsigned rest = (unsigned)(thousandths % 1000);
+
+	fprintf(out, "%" PRIu64, thousandths / 1000);
+	for (unsigned weight = 100; rest > 0; rest %= weight, weight /= 10)
+		fprintf(out, "%s%u", weight == 100 ? "." : "", rest / weight);
+}
+
 static void print_value(const struct fl_option *option, const void *config, FILE *out)
 {
 	const union field *field = const_field_of(option, config);
@@ -521,6 +541,9 @@ static void print_value(const struct fl_option *option, const void *config, FILE
 		break;
 	case FL_OPTION_SIZE:
 		print_size(field->number, out);
+		break;
+	case FL_OPTION_FACTOR:
+		print_factor(field->number, out);
 		break;
 	}
 }

@@ -22,6 +22,7 @@ enum fl_option_type {
 	FL_OPTION_UINT, /* uint64_t */
 	FL_OPTION_DURATION, /* uint64_t milliseconds: "500ms" "1.5s" "2min" "1h" "1d"; bare = s */
 	FL_OPTION_SIZE, /* uint64_t bytes: "512K" "2M" "1G" (powers of 1024) */
+	FL_OPTION_FACTOR, /* uint64_t thousandths: "1.5" */
 };
 
 enum fl_option_flags {
@@ -90,3 +91,5 @@ enum fl_code fl_parse_duration_ms(
 	const char *text, uint64_t *ret_ms, struct fl_error *err) FL_MUST_CHECK;
 enum fl_code fl_parse_size(
 	const char *text, uint64_t *ret_bytes, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code fl_parse_factor(
+	const char *text, uint64_t *ret_thousandths, struct fl_error *err) FL_MUST_CHECK;

@@ -148,6 +148,11 @@ static void test_measures(void **state)
 		assert_int_equal(fl_parse_duration_ms(rows[i].text, &value, NULL), FL_OK);
 		assert_int_equal(value, rows[i].ms);
 	}
+	assert_int_equal(fl_parse_factor("1.5", &value, NULL), FL_OK);
+	assert_int_equal(value, 1500);
+	assert_int_equal(fl_parse_factor("0.05", &value, NULL), FL_OK);
+	assert_int_equal(value, 50);
+	assert_int_equal(fl_parse_factor("150%", &value, NULL), FL_E_INVALID);
 	assert_int_equal(fl_parse_size("1.5G", &value, NULL), FL_OK);
 	assert_true(value == UINT64_C(3) << 29);
 	assert_int_equal(fl_parse_duration_ms("1.", &value, NULL), FL_E_INVALID);

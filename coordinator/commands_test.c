@@ -75,19 +75,22 @@ static void test_config(void **state)
 	assert_string_equal(c.listen.items[1], "ipc:///run/flota/coordinator.sock");
 	assert_string_equal(c.data_directory, "/var/lib/flota/coordinator");
 	assert_int_equal(c.lease_ms, 10000);
+	assert_int_equal(c.memory_overcommit_permille, 1000);
+	assert_int_equal(c.cpu_overcommit_permille, 1000);
 	assert_int_equal(c.program.level, FL_INFO);
 	config_fini(&c);
 
 	/* What is said takes the defaults' place; the command line is above the file. */
 	assert_int_equal(load(&c,
 				 "[Coordinator]\nListen=ipc:///x\nLease=5s\nLogLevel=debug\n"
-				 "DataDirectory=/there\n",
+				 "DataDirectory=/there\nMemoryOvercommit=1.5\n",
 				 "--lease=7s", NULL),
 		FL_OK);
 	assert_int_equal(c.listen.n, 1);
 	assert_string_equal(c.listen.items[0], "ipc:///x");
 	assert_string_equal(c.data_directory, "/there");
 	assert_int_equal(c.lease_ms, 7000);
+	assert_int_equal(c.memory_overcommit_permille, 1500);
 	assert_int_equal(c.program.level, FL_DEBUG);
 	config_fini(&c);
 }
@@ -101,6 +104,8 @@ static void test_bad_config(void **state)
 		{"[Coordinator]\nLease=500ms\n", "--no-help", "conf:2: Lease=: "},
 		{"[Agent]\n", "--no-help", "conf:1: unknown section"},
 		{"", "--lease=0", "--lease"},
+		{"", "--cpu-overcommit=0", "--cpu-overcommit"},
+		{"", "--memory-overcommit=150%", "write it like 1 or 1.5"},
 		{"", "--log-level=loud", "LogLevel=loud"},
 		{"", "--nonsense", "--nonsense"},
 	};

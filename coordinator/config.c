@@ -11,6 +11,10 @@
 
 #define LIFE_MIN_MS 10000
 
+/* In thousandths. */
+#define OVERCOMMIT_MIN 100
+#define OVERCOMMIT_MAX 100000
+
 #define AT(field) offsetof(struct config, field)
 
 static const struct fl_option options[] = {
@@ -52,6 +56,23 @@ static const struct fl_option options[] = {
 		.doc = "How long after its last word a machine counts as lost, and its units are "
 		       "started elsewhere. At least 1s.",
 		.offset = AT(lease_ms)},
+	{.name = "memory-overcommit",
+		.type = FL_OPTION_FACTOR,
+		.min = OVERCOMMIT_MIN,
+		.max = OVERCOMMIT_MAX,
+		.initial = "1",
+		.value_name = "FACTOR",
+		.doc = "How much memory the units on a machine may claim together (MemoryMax=, "
+		       "Memory=), in multiples of what it has: 1.5 is half as much again.",
+		.offset = AT(memory_overcommit_permille)},
+	{.name = "cpu-overcommit",
+		.type = FL_OPTION_FACTOR,
+		.min = OVERCOMMIT_MIN,
+		.max = OVERCOMMIT_MAX,
+		.initial = "1",
+		.value_name = "FACTOR",
+		.doc = "The same of CPUs (CPUQuota=, CPUs=).",
+		.offset = AT(cpu_overcommit_permille)},
 	FL_PROGRAM_OPTIONS(struct config, program, CONFIG_FILE),
 };
 

@@ -17,6 +17,7 @@ struct config {
 	uint64_t certificate_life_ms;
 	char *data_directory;
 	uint64_t lease_ms;
+	uint64_t memory_overcommit_permille, cpu_overcommit_permille;
 	struct fl_program_options program;
 };
 

@@ -362,6 +362,9 @@ static enum fl_code load_core(struct daemon *daemon, struct fl_error *err)
 	char store_id[33];
 	const struct core_config config = {
 		.lease_ms = (uint32_t)coordinator->config->lease_ms,
+		.memory_overcommit_permille =
+			(uint32_t)coordinator->config->memory_overcommit_permille,
+		.cpu_overcommit_permille = (uint32_t)coordinator->config->cpu_overcommit_permille,
 		.wall_offset_ms = fl_clock_real_us() / 1000 - fl_clock_boot_ms(),
 		.store_id = store_id,
 		.fleet = coordinator->fleet,
