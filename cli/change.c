@@ -207,6 +207,14 @@ static void set_content(struct item *item, const struct unit_source *source)
 	}
 }
 
+static bool has_asked_template(const struct request *request, const char *name)
+{
+	const Pb__Unit *unit = fl_map_get(request->by_name, name);
+
+	return unit != NULL && unit->replica_of[0] != '\0' &&
+	       fl_map_get(request->by_name, unit->replica_of) != NULL;
+}
+
 /* What to send for each unit. A file that cannot be sent stops all, before anything has happened;
  * one unit that is not there does not keep others from being stopped. */
 static enum fl_code prepare(struct request *request, struct fl_error *err)
@@ -221,6 +229,11 @@ static enum fl_code prepare(struct request *request, struct fl_error *err)
 		if (request->kind->takes_files) {
 			FL_TRY(find_source(request, i, err));
 			set_content(&batch->items[i], &request->sources[i]);
+			continue;
+		}
+		/* It goes with its template, which is named too. */
+		if (request->kind->goal == WAIT_FOR_GONE && has_asked_template(request, name)) {
+			batch->items[i].unsent = true;
 			continue;
 		}
 		code = check_stored(request, name, err);

@@ -208,7 +208,8 @@ static enum fl_code restore(struct core *core, struct rollout *rollout, struct f
 	if (!is_mixed && !rollout_is_under_way(rollout))
 		return FL_OK;
 	fl_list_append(&core->rollouts, &rollout->link);
-	rollout_mark(core, rollout->unit);
+	/* What the store has stands until the first step. */
+	rollout->due_ms = core->now_ms + 1;
 	return FL_OK;
 }
 
