@@ -1,10 +1,10 @@
 /*
  * A fleet's worth of agents against a real flota-coordinator: `swarm [AGENTS [SECONDS]]` (1,000
- * and 30; at most as many as this process may have open files).
+ * and 30; at most as many as a process may have open files).
  *
- *	this process                                a process of its own
- *	------------                                --------------------
- *	agents: mutual TLS, each with its own  ──▶  flota-coordinator (of $FLOTA_BIN, or beside us)
+ *	processes of SHARD agents                   a process of its own
+ *	-------------------------                   --------------------
+ *	agents: mutual TLS, each with its own  ──▶  flota-coordinator (of $FLOTA_BIN)
  *	certificate; one question held, a           or, for the floor, a bare transport server that
  *	heartbeat each 10 s                         holds and echoes
  *	operator: the local socket             ──▶
@@ -21,9 +21,11 @@
 #include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -43,7 +45,9 @@
 #define LEASE         "--lease=30s" /* so that agents beat every 10 s */
 #define POLL_MS       60000U /* as an agent's */
 #define CALL_MS       120000U
-#define CONNECTING    64U /* at a time: a handshake is a millisecond of work for both */
+#define SHARD         250U /* agents: libuv looks at all its mailboxes whenever one has something */
+#define CONNECTING    4U /* at a time and shard: a handshake is a millisecond of work for both */
+#define GO_MS         10U
 #define PUSHES        200U
 #define PUSHES_ALL    5U
 #define FILES_SPARE   100U
@@ -53,6 +57,13 @@
 #define CERTIFICATE_S 86400
 
 struct swarm;
+
+/* What all processes see. */
+struct shared {
+	atomic_bool go; /* all may connect; before, one does */
+	atomic_uint n_synced, n_pushed, n_beats, n_failed;
+	atomic_uint_fast64_t last_push_us;
+};
 
 struct agent {
 	struct swarm *swarm;
@@ -71,13 +82,16 @@ struct swarm {
 	int control; /* the floor's pipe */
 	char *folder, *url, *ipc_url;
 	struct ca *ca;
+	struct shared *shared;
+	unsigned n_agents;
+
+	/* In a shard. */
+	uv_timer_t go;
 	struct agent *agents;
-	unsigned n_agents, n_opened, n_synced, n_pushed;
-	uint64_t last_push_us;
-	unsigned n_beats, n_failed;
+	unsigned first, n_mine, n_opened;
+
 	struct transport_client *operator;
 	bool answered;
-	uint64_t answered_us;
 };
 
 static void must(enum fl_code code, const struct fl_error *err)
@@ -158,16 +172,16 @@ static void on_sync(enum fl_code code, const uint8_t *data, size_t len, const st
 	if (code == FL_OK) {
 		changes = swarm->floor || take_sync(agent, data, len);
 		if (changes && agent->synced) {
-			swarm->n_pushed++;
-			swarm->last_push_us = now_us;
+			atomic_store(&swarm->shared->last_push_us, now_us);
+			atomic_fetch_add(&swarm->shared->n_pushed, 1);
 		}
 		if (!swarm->floor && !agent->synced) {
 			agent->synced = true;
-			swarm->n_synced++;
+			atomic_fetch_add(&swarm->shared->n_synced, 1);
 			open_next(swarm);
 		}
 	} else {
-		swarm->n_failed++;
+		atomic_fetch_add(&swarm->shared->n_failed, 1);
 		fprintf(stderr, "swarm: %s: %s\n", agent->id, fl_error_text(err));
 	}
 	agent_ask(agent);
@@ -207,14 +221,14 @@ static void on_beat_answer(enum fl_code code, const uint8_t *data, size_t len,
 	if (code == FL_E_CANCELED)
 		return;
 	if (code != FL_OK) {
-		swarm->n_failed++;
+		atomic_fetch_add(&swarm->shared->n_failed, 1);
 		fprintf(stderr, "swarm: %s: %s\n", agent->id, fl_error_text(err));
 	}
-	swarm->n_beats++;
+	atomic_fetch_add(&swarm->shared->n_beats, 1);
 	/* The bare server answers no question: the first echo says that it is there. */
 	if (swarm->floor && !agent->synced) {
 		agent->synced = true;
-		swarm->n_synced++;
+		atomic_fetch_add(&swarm->shared->n_synced, 1);
 		open_next(swarm);
 	}
 }
@@ -246,8 +260,10 @@ static void on_beat(uv_timer_t *timer)
 
 static struct tls_credentials *agent_credentials(const struct swarm *swarm, const char *id)
 {
-	FL_CLEANUP(fl_freep) char *certificate = must_have(fl_printf("%s/a.crt", swarm->folder));
-	FL_CLEANUP(fl_freep) char *key = must_have(fl_printf("%s/a.key", swarm->folder));
+	FL_CLEANUP(fl_freep)
+	char *certificate = must_have(fl_printf("%s/%u.crt", swarm->folder, swarm->first));
+	FL_CLEANUP(fl_freep)
+	char *key = must_have(fl_printf("%s/%u.key", swarm->folder, swarm->first));
 	FL_CLEANUP(fl_freep) char *ca = must_have(fl_printf("%s/ca.crt", swarm->folder));
 	struct identity identity = {.kind = IDENTITY_MACHINE, .fleet = FLEET};
 	struct tls_credentials *credentials = NULL;
@@ -268,6 +284,11 @@ static struct tls_credentials *agent_credentials(const struct swarm *swarm, cons
 	return credentials;
 }
 
+static void agent_id(unsigned number, char id[33])
+{
+	(void)snprintf(id, 33, "%08x%024x", number * 2654435761U, number);
+}
+
 static void agent_open(struct swarm *swarm, struct agent *agent, unsigned number)
 {
 	struct transport_client_config config = {.url = swarm->url,
@@ -277,7 +298,7 @@ static void agent_open(struct swarm *swarm, struct agent *agent, unsigned number
 	struct fl_error err = {0};
 
 	agent->swarm = swarm;
-	(void)snprintf(agent->id, sizeof(agent->id), "%08x%024x", number * 2654435761U, number);
+	agent_id(number, agent->id);
 	agent->session = fl_random_id();
 	config.credentials = agent_credentials(swarm, agent->id);
 	must(transport_client_open(&agent->client, &swarm->loop, &config,
@@ -293,10 +314,46 @@ static void agent_open(struct swarm *swarm, struct agent *agent, unsigned number
 
 static void open_next(struct swarm *swarm)
 {
-	if (swarm->n_opened == swarm->n_agents)
+	if (swarm->n_opened == swarm->n_mine)
 		return;
-	agent_open(swarm, &swarm->agents[swarm->n_opened], swarm->n_opened);
+	agent_open(swarm, &swarm->agents[swarm->n_opened], swarm->first + swarm->n_opened);
 	swarm->n_opened++;
+}
+
+static void on_go(uv_timer_t *timer)
+{
+	struct swarm *swarm = FL_CONTAINER(timer, struct swarm, go);
+
+	if (!atomic_load(&swarm->shared->go))
+		return;
+	(void)uv_timer_stop(timer);
+	for (unsigned i = 0; i < CONNECTING; i++)
+		open_next(swarm);
+}
+
+/* Forked before this process has any of nng's threads; ends with it. */
+static void shard_start(const struct swarm *parent, unsigned first)
+{
+	struct swarm swarm = *parent;
+	unsigned left = parent->n_agents - first;
+	pid_t pid = fork();
+
+	must_be(pid >= 0, "fork");
+	if (pid != 0)
+		return;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	swarm.first = first;
+	/* The first of all tells that the server is there, and is alone until it has. */
+	swarm.n_mine = 1;
+	swarm.agents = must_have(fl_new_array(SHARD, sizeof(*swarm.agents)));
+	(void)uv_loop_init(&swarm.loop);
+	if (first == 0)
+		open_next(&swarm);
+	swarm.n_mine = left < SHARD ? left : SHARD;
+	(void)uv_timer_init(&swarm.loop, &swarm.go);
+	(void)uv_timer_start(&swarm.go, on_go, GO_MS, GO_MS);
+	(void)uv_run(&swarm.loop, UV_RUN_DEFAULT);
+	_exit(1);
 }
 
 /* ---- The operator -- */
@@ -308,7 +365,6 @@ static void on_change(enum fl_code code, const uint8_t *data, size_t len,
 	Pb__Envelope *envelope = NULL;
 	struct fl_error why = {0};
 
-	swarm->answered_us = fl_clock_boot_us();
 	must(code, err);
 	must(wire_unpack(data, len, &envelope, NULL, &why), &why);
 	must(wire_reply_error(envelope, &why), &why);
@@ -558,6 +614,15 @@ static void on_pause_over(uv_timer_t *timer)
 	*(bool *)timer->data = true;
 }
 
+/* Until @count is @wanted. When it came to be so the shards say. */
+static void await_count(struct swarm *swarm, const atomic_uint *count, unsigned wanted)
+{
+	while (atomic_load(count) < wanted) {
+		(void)uv_run(&swarm->loop, UV_RUN_NOWAIT);
+		(void)usleep(200);
+	}
+}
+
 static void run_for(struct swarm *swarm, uint64_t ms)
 {
 	bool over = false;
@@ -584,37 +649,38 @@ static double push(
 {
 	uint64_t begin_us = fl_clock_boot_us();
 
-	swarm->n_pushed = 0;
+	atomic_store(&swarm->shared->n_pushed, 0);
 	if (swarm->floor) {
 		must_be(write(swarm->control, &floor_byte, 1) == 1, "the floor's pipe");
 		swarm->answered = true;
 	} else {
 		operator_launch(swarm, name, rule);
 	}
-	while (swarm->n_pushed < n || !swarm->answered)
+	while (!swarm->answered)
 		(void)uv_run(&swarm->loop, UV_RUN_ONCE);
-	return (double)(swarm->last_push_us - begin_us) / 1000;
+	await_count(swarm, &swarm->shared->n_pushed, n);
+	return (double)(atomic_load(&swarm->shared->last_push_us) - begin_us) / 1000;
 }
 
 static void measure_pushes(struct swarm *swarm)
 {
-	double one[PUSHES], all[PUSHES_ALL], cpu_s;
-	char name[64], rule[128];
+	double one[PUSHES], all[PUSHES_ALL], cpu_s = 0;
+	char name[64], rule[128], id[33];
 
 	for (unsigned i = 0; i < PUSHES; i++) {
 		(void)snprintf(name, sizeof(name), "one%u.service", i);
-		(void)snprintf(rule, sizeof(rule), "MachineID=%s",
-			swarm->agents[fl_random_below(swarm->n_agents)].id);
+		agent_id(fl_random_below(swarm->n_agents), id);
+		(void)snprintf(rule, sizeof(rule), "MachineID=%s", id);
 		one[i] = push(swarm, name, rule, 'o', 1);
 		run_for(swarm, 5);
 	}
-	cpu_s = server_cpu_s(swarm);
 	for (unsigned i = 0; i < PUSHES_ALL; i++) {
+		cpu_s -= server_cpu_s(swarm);
 		(void)snprintf(name, sizeof(name), "all%u.service", i);
 		all[i] = push(swarm, name, "Global=true", 'a', swarm->n_agents);
+		cpu_s += server_cpu_s(swarm);
 		run_for(swarm, 2000);
 	}
-	cpu_s = server_cpu_s(swarm) - cpu_s;
 	qsort(one, PUSHES, sizeof(one[0]), compare);
 	qsort(all, PUSHES_ALL, sizeof(all[0]), compare);
 	printf("  push to one: %.2f ms (median), %.2f ms (99 %%); to all: %.0f ms (median), "
@@ -625,21 +691,18 @@ static void measure_pushes(struct swarm *swarm)
 
 static void measure(struct swarm *swarm, unsigned seconds)
 {
+	struct shared *shared = swarm->shared;
 	unsigned long before_kb;
 	double cpu_s;
 	uint64_t begin_us;
 	unsigned beats;
 
-	open_next(swarm); /* it tells that the server is ready */
-	while (swarm->n_synced < 1)
-		(void)uv_run(&swarm->loop, UV_RUN_ONCE);
+	await_count(swarm, &shared->n_synced, 1);
 	before_kb = server_kb(swarm);
 	begin_us = fl_clock_boot_us();
 	cpu_s = server_cpu_s(swarm);
-	for (unsigned i = 0; i < CONNECTING; i++)
-		open_next(swarm);
-	while (swarm->n_synced < swarm->n_agents)
-		(void)uv_run(&swarm->loop, UV_RUN_ONCE);
+	atomic_store(&shared->go, true);
+	await_count(swarm, &shared->n_synced, swarm->n_agents);
 	printf("%s, %u agents: connected in %.1f s, %.2f ms of its processor each\n",
 		swarm->floor ? "the transport alone" : "coordinator", swarm->n_agents,
 		(double)(fl_clock_boot_us() - begin_us) / 1e6,
@@ -647,15 +710,15 @@ static void measure(struct swarm *swarm, unsigned seconds)
 	run_for(swarm, BEAT_MS + 2000);
 	printf("  memory: %.1f kB an agent (%.1f MB without agents)\n",
 		(double)(server_kb(swarm) - before_kb) / swarm->n_agents, (double)before_kb / 1024);
-	beats = swarm->n_beats;
+	beats = atomic_load(&shared->n_beats);
 	cpu_s = server_cpu_s(swarm);
 	run_for(swarm, seconds * UINT64_C(1000));
 	printf("  processor: %.1f %% of a core for %.0f heartbeats/s\n",
 		(server_cpu_s(swarm) - cpu_s) * 100 / seconds,
-		(double)(swarm->n_beats - beats) / seconds);
+		(double)(atomic_load(&shared->n_beats) - beats) / seconds);
 	measure_pushes(swarm);
-	if (swarm->n_failed > 0)
-		printf("  %u requests failed\n", swarm->n_failed);
+	if (atomic_load(&shared->n_failed) > 0)
+		printf("  %u requests failed\n", atomic_load(&shared->n_failed));
 	(void)fflush(stdout);
 }
 
@@ -674,7 +737,12 @@ static void run(const char *program, unsigned n, unsigned seconds, bool floor)
 		(const char *[]){program, "init", "--data", folder, "--fleet", FLEET, NULL});
 	server_start(&swarm, program);
 	must(ca_load(folder, &swarm.ca, &err), &err);
-	swarm.agents = must_have(fl_new_array(n, sizeof(*swarm.agents)));
+	swarm.shared = mmap(NULL, sizeof(*swarm.shared), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must_be(swarm.shared != MAP_FAILED, "mmap");
+	(void)fflush(stdout);
+	for (unsigned first = 0; first < n; first += SHARD)
+		shard_start(&swarm, first);
 	(void)uv_loop_init(&swarm.loop);
 	if (!floor)
 		operator_open(&swarm);
