@@ -160,6 +160,19 @@ static void check_disk(const struct sim *sim, const struct host *host)
 	fleet_check_assignment(sim->coordinator.core, host->id, host->disk.assignments);
 }
 
+/* It became exclusive while a machine that stays away may run it: it waits for that machine. */
+static bool waits_for_the_lost(const struct unit *unit)
+{
+	const struct unit *replica;
+
+	if (unit->held != NULL && !machine_is_up(unit->held->machine))
+		return true;
+	FL_LIST_FOREACH (replica, &unit->replicas, replica)
+		if (replica->held != NULL && !machine_is_up(replica->held->machine))
+			return true;
+	return false;
+}
+
 /* Every rollout has come to its end, and left one file behind. */
 static bool rollouts_are_settled(struct look *look)
 {
@@ -171,7 +184,7 @@ static bool rollouts_are_settled(struct look *look)
 		Pb__Rollout *rollout;
 		bool ended;
 
-		if (unit->gone)
+		if (unit->gone || waits_for_the_lost(unit))
 			continue;
 		assert_int_equal(rollout_message(unit, &rollout, NULL), FL_OK);
 		ended = rollout == NULL || rollout->state == PB__ROLLOUT__STATE__DONE ||
