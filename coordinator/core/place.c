@@ -153,7 +153,8 @@ void placement_tell_doubled(struct core *core, struct placement *placement)
 	core_note(core, FL_NOTICE, "unit.doubled", "unit=%s machine=%s ms=%" PRIu64,
 		placement->unit->name, placement->machine->id, core->now_ms - since_ms);
 	event_addf(core, "unit.doubled", placement->unit, placement->machine,
-		"it ran there too, for at most %" PRIu64 " s", (core->now_ms - since_ms + 999) / 1000);
+		"it ran there too, for at most %" PRIu64 " s",
+		(core->now_ms - since_ms + 999) / 1000);
 }
 
 void placement_bury(struct placement *placement)
