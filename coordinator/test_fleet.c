@@ -96,6 +96,10 @@ struct fleet *fleet_new(void)
 	assert_non_null(fleet);
 	(void)snprintf(fleet->directory, sizeof(fleet->directory), "/tmp/flota-daemon-test-XXXXXX");
 	assert_non_null(mkdtemp(fleet->directory));
+	/* All of 127.0.0.0/8 is this machine's (RFC 1122, 3.2.1.3). */
+	(void)snprintf(fleet->address, sizeof(fleet->address), "127.%u.%u.%u",
+		1 + (unsigned)getpid() / 65536 % 250, (unsigned)getpid() / 256 % 256,
+		(unsigned)getpid() % 256);
 	assert_int_equal(uv_loop_init(&fleet->loop), 0);
 	assert_int_equal(fleet_command((const char *[]){
 				 "init", "--data", fleet->directory, "--fleet", "test", NULL}),
@@ -123,7 +127,7 @@ _Noreturn static void exec_coordinator(const struct fleet *fleet, const char *pa
 	int fd;
 
 	(void)snprintf(notify, sizeof(notify), "%s/notify", fleet->directory);
-	(void)snprintf(tls, sizeof(tls), "--listen=tls+tcp://127.0.0.1:%u", fleet->port);
+	(void)snprintf(tls, sizeof(tls), "--listen=tls+tcp://%s:%u", fleet->address, fleet->port);
 	(void)snprintf(ipc, sizeof(ipc), "--listen=ipc://%s/socket", fleet->directory);
 	(void)snprintf(log, sizeof(log), "%s/log", fleet->directory);
 	fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -164,7 +168,7 @@ void fleet_start(struct fleet *fleet)
 	(void)setsockopt(fleet->notify_fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	await_ready(fleet);
 	log = fleet_log(fleet);
-	at = strstr(log, "url=tls+tcp://127.0.0.1:");
+	at = strstr(log, "coordinator.listening url=tls+tcp://");
 	assert_non_null(at);
 	at = strstr(at, " port=");
 	assert_non_null(at);
@@ -239,7 +243,7 @@ struct peer *peer_new(struct fleet *fleet, const char *files, const char *name)
 
 	if (tls_credentials_load(&paths, &credentials, &err) != FL_OK)
 		fail_msg("%s", err.text);
-	(void)snprintf(url, sizeof(url), "tls+tcp://127.0.0.1:%u", fleet->port);
+	(void)snprintf(url, sizeof(url), "tls+tcp://%s:%u", fleet->address, fleet->port);
 	return open_peer(fleet, url, credentials);
 }
 

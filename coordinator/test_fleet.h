@@ -17,6 +17,7 @@ struct fleet {
 	uv_loop_t loop;
 	pid_t pid; /* of the coordinator; 0 = not running */
 	int notify_fd; /* where it says READY=1 */
+	char address[16]; /* of this process alone, so that a port stays free over a restart */
 	uint16_t port;
 };
 
