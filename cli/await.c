@@ -44,6 +44,16 @@ static bool rolls(const Pb__Rollout *rollout)
 	       rollout->state == PB__ROLLOUT__STATE__RETURNING;
 }
 
+/* Whether both tell of one way, of the new file or of the good one. */
+static bool goes_on(const Pb__Rollout *before, const Pb__Rollout *now)
+{
+	bool was_return = before->state == PB__ROLLOUT__STATE__RETURNING;
+	bool is_return = now->state == PB__ROLLOUT__STATE__RETURNING ||
+			 now->state == PB__ROLLOUT__STATE__RETURNED;
+
+	return before->revision == now->revision && was_return == is_return;
+}
+
 void change_take_unit(struct change *change, Pb__Unit *unit)
 {
 	Pb__Unit *before = change->unit;
@@ -55,7 +65,7 @@ void change_take_unit(struct change *change, Pb__Unit *unit)
 	if (unit->rollout != NULL && unit->rollout->revision <= change->old_rollout)
 		pb__rollout__free_unpacked(FL_TAKE(unit->rollout), NULL);
 	if (change->tell_healthy != NULL && !is_first && unit->rollout != NULL &&
-		before->rollout != NULL && unit->rollout->state == before->rollout->state &&
+		before->rollout != NULL && goes_on(before->rollout, unit->rollout) &&
 		unit->rollout->done > before->rollout->done)
 		change->tell_healthy(unit);
 	if (before != NULL)

@@ -108,7 +108,10 @@ static void tell_healthy(const Pb__Unit *unit)
 	term_progress(NULL);
 	printf("%s%s: healthy%s (%u of %u)\n",
 		unit->global || rollout->last[0] == '\0' ? unit->name : rollout->last, where,
-		rollout->state == PB__ROLLOUT__STATE__RETURNING ? " with the last good file" : "",
+		rollout->state == PB__ROLLOUT__STATE__RETURNING ||
+				rollout->state == PB__ROLLOUT__STATE__RETURNED
+			? " with the last good file"
+			: "",
 		rollout->done, rollout->total);
 	(void)fflush(stdout);
 }

@@ -365,7 +365,11 @@ const struct verb verbs[] = {
 		"Units that are not in the registry are submitted first. Returns when each unit is "
 		"active on its machine (a Type=oneshot service: has finished), or has failed. A "
 		"unit that no machine can take is told at once, with the reason of each machine; "
-		"it starts later by itself when one can."},
+		"it starts later by itself when one can. A "
+		"template with Replicas= stands for all of its replicas. With --replace the file of "
+		"a template, of a global unit and of one with MinHealthySec= rolls: to one place "
+		"after the other, told as each is healthy, and back to the last good file with exit "
+		"code 1 when one fails."},
 	{"stop", "UNIT...", 1, ANY, OPTIONS(stop_options), verb_stop,
 		"Stop units; they stay placed on their machines",
 		"Returns when they are stopped on their machines."},

@@ -238,9 +238,58 @@ static void test_several_machines(void **state)
 	expect(WAIT_FOR_ACTIVE, unit, WAIT_FAILED, "failed on " HERE ": it is failed (running)");
 }
 
+static void test_a_file_that_rolls(void **state)
+{
+	static const struct {
+		Pb__Rollout__State state;
+		uint32_t done, failed;
+		const char *words;
+		enum wait_verdict verdict;
+		const char *text;
+	} rows[] = {
+		{PB__ROLLOUT__STATE__ROLLING, 2, 0, "waits for a@3.service", WAIT_GO_ON,
+			"2 of 5 are healthy with the new file; waits for a@3.service"},
+		{PB__ROLLOUT__STATE__ROLLING, 2, 0, "", WAIT_GO_ON,
+			"2 of 5 are healthy with the new file"},
+		{PB__ROLLOUT__STATE__RETURNING, 1, 0, "a@3.service failed", WAIT_GO_ON,
+			"returns to the last good file, 1 of 5 have it again: a@3.service failed"},
+		{PB__ROLLOUT__STATE__RETURNED, 5, 0, "a@3.service failed", WAIT_FAILED,
+			"returned to the last good file, because with the new one: a@3.service "
+			"failed"},
+		{PB__ROLLOUT__STATE__DONE, 5, 0, "", WAIT_DONE, ""},
+		{PB__ROLLOUT__STATE__DONE, 4, 0, "1 of 5 get it later", WAIT_DONE, ""},
+		{PB__ROLLOUT__STATE__DONE, 4, 1, "1 of 5 are not healthy", WAIT_FAILED,
+			"1 of 5 are not healthy"},
+	};
+	Pb__Rollout rollout = PB__ROLLOUT__INIT;
+	Pb__Unit *unit = make(LAUNCHED, "active", "running", "done");
+
+	(void)state;
+	unit->rollout = &rollout;
+	rollout.revision = REVISION;
+	rollout.total = 5;
+	for (size_t i = 0; i < FL_COUNT(rows); i++) {
+		rollout.state = rows[i].state;
+		rollout.done = rows[i].done;
+		rollout.failed = rows[i].failed;
+		rollout.text = (char *)rows[i].words;
+		expect(WAIT_FOR_ACTIVE, unit, rows[i].verdict, rows[i].text);
+	}
+	/* One from before this change says nothing of it; nor does it say when a unit has stopped. */
+	rollout.state = PB__ROLLOUT__STATE__RETURNED;
+	rollout.revision = REVISION - 1;
+	expect(WAIT_FOR_ACTIVE, unit, WAIT_DONE, "");
+	/* A template is where its replicas are. */
+	unit->rollout = NULL;
+	unit->n_placements = 0;
+	unit->replicas = 5;
+	expect(WAIT_FOR_ACTIVE, unit, WAIT_DONE, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_file_that_rolls),
 		cmocka_unit_test(test_states_of_systemd),
 		cmocka_unit_test(test_stopped_badly),
 		cmocka_unit_test(test_not_yet),
