@@ -191,6 +191,57 @@ static void rather_with_such_metadata(void **state)
 		"[X-Flota]\nPreferConflicts=a.service b.service\nPreferMetadata=disk=ssd", "m1");
 }
 
+static void assert_why(struct fleet *fleet, const char *name, const char *part)
+{
+	Pb__WhyReply *reply;
+
+	assert_int_equal(core_why(fleet->core, name, fleet->now_ms, 10, &reply, NULL), FL_OK);
+	if (strstr(reply->summary, part) == NULL)
+		fail_msg("%s: %s", name, reply->summary);
+	core_message_free(&reply->base);
+}
+
+static void why_names_what_was_preferred(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "zone=a");
+	fleet_join(fleet, "m2", "zone=b disk=ssd");
+	start(fleet, "web@1.service", "[X-Flota]\nSpread=zone", "m1");
+	start(fleet, "web@2.service", "[X-Flota]\nSpread=machine", "m2");
+	start(fleet, "a.service", "[X-Flota]\nPreferMetadata=disk=ssd\nPreferConflicts=web@2*",
+		"m1");
+	start(fleet, "b.service", "[X-Flota]\nPreferMetadata=disk=ssd", "m2");
+	assert_why(fleet, "web@1.service", "; Spread=zone: 0 others of web@.service in zone=a");
+	assert_why(fleet, "web@2.service", "; Spread=machine: 0 others of web@.service there");
+	assert_why(fleet, "a.service",
+		"; PreferMetadata=: the machine has no disk; PreferConflicts=: none is there");
+	assert_why(fleet, "b.service", "; PreferMetadata=: the machine has disk=ssd");
+}
+
+/* In one line: those with the same words together, the most first. */
+static void reasons_are_grouped(void **state)
+{
+	struct fleet *fleet = *state;
+	char id[8];
+
+	for (int i = 0; i < 12; i++) {
+		snprintf(id, sizeof(id), "m%02d", i);
+		fleet_join(fleet, id, i < 2 ? "role=web" : i < 7 ? "role=db" : "");
+	}
+	for (int i = 8; i < 12; i++) {
+		snprintf(id, sizeof(id), "m%02d", i);
+		fleet_join(fleet, id, i == 8 ? "role=x" : i == 9 ? "role=y" : "role=z");
+	}
+	start(fleet, "a.service", "MachineMetadata=role=none", "");
+	assert_string_equal(fleet_unit(fleet, "a.service")->waiting,
+		"none of 12 machines can take it: "
+		"5 × metadata role=none wanted, the machine has role=db, "
+		"2 × metadata role=none wanted, the machine has role=web, "
+		"2 × metadata role=none wanted, the machine has role=z, "
+		"3 × otherwise (flotactl why a.service)");
+}
+
 static void the_highest_priority_first(void **state)
 {
 	static const struct {
@@ -457,6 +508,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(rather_not_with_some, fleet_setup, fleet_teardown),
 		cmocka_unit_test_setup_teardown(
 			rather_with_such_metadata, fleet_setup, fleet_teardown),
+		cmocka_unit_test_setup_teardown(
+			why_names_what_was_preferred, fleet_setup, fleet_teardown),
+		cmocka_unit_test_setup_teardown(reasons_are_grouped, fleet_setup, fleet_teardown),
 		cmocka_unit_test_setup_teardown(
 			the_highest_priority_first, fleet_setup_with_m1, fleet_teardown),
 		cmocka_unit_test_setup_teardown(

@@ -8,6 +8,9 @@
 /* A listing of many waiting units must not ask every machine for each. */
 #define TALLY_MACHINES_MAX 256U
 
+#define TALLY_GROUPS_MAX 16U
+#define TALLY_SAY_MAX    3U
+
 /* ---- In one sentence --------------------------------------------------------------------- */
 
 static void why_on_lost(
@@ -35,14 +38,66 @@ static void why_on_lost(
 		fl_buf_text(text, "it is about to be moved");
 }
 
-/* How many machines refuse for each kind of reason, with the words of the first. */
+/* Machines that refuse in the same words. */
+struct tally {
+	struct {
+		struct fl_buf words;
+		size_t n;
+	} groups[TALLY_GROUPS_MAX];
+	size_t n_groups;
+	size_t n_others;
+};
+
+static void tally_add(struct tally *tally, const char *words)
+{
+	size_t i = 0;
+
+	while (i < tally->n_groups && strcmp(fl_buf_str(&tally->groups[i].words), words) != 0)
+		i++;
+	if (i == TALLY_GROUPS_MAX) {
+		tally->n_others++;
+		return;
+	}
+	if (i == tally->n_groups) {
+		fl_buf_text(&tally->groups[i].words, words);
+		tally->n_groups++;
+	}
+	tally->groups[i].n++;
+}
+
+/* The largest groups, and frees all. */
+static void tally_say(struct tally *tally, const struct unit *unit, struct fl_buf *text)
+{
+	const char *before = ": ";
+
+	for (size_t said = 0; said < TALLY_SAY_MAX && said < tally->n_groups; said++) {
+		size_t most = 0;
+
+		for (size_t i = 1; i < tally->n_groups; i++)
+			if (tally->groups[i].n > tally->groups[most].n)
+				most = i;
+		fl_buf_printf(text, "%s%zu × %s", before, tally->groups[most].n,
+			fl_buf_str(&tally->groups[most].words));
+		tally->groups[most].n = 0;
+		before = ", ";
+	}
+	for (size_t i = 0; i < tally->n_groups; i++) {
+		tally->n_others += tally->groups[i].n;
+		text->failed |= !fl_buf_ok(&tally->groups[i].words);
+		fl_buf_fini(&tally->groups[i].words);
+	}
+	if (tally->n_others > 0)
+		fl_buf_printf(text, "%s%zu × otherwise (flotactl why %s)", before, tally->n_others,
+			unit->name);
+}
+
+/* How many machines refuse, and in which words. */
 void why_nowhere(
 	const struct core *core, const struct unit *unit, uint64_t now_ms, struct fl_buf *text)
 {
-	size_t counts[REFUSAL_COUNT] = {0}, n = 0;
-	struct fl_buf words[REFUSAL_COUNT] = {0};
+	struct tally tally = {0};
+	size_t n = 0;
 	const struct machine *machine = machine_next(core, "");
-	const char *before = ": ";
 
 	if (unit->held != NULL) {
 		fl_buf_printf(text, "it has left machine %.8s, which has not let go of it yet",
@@ -60,24 +115,16 @@ void why_nowhere(
 	}
 	for (; machine != NULL && n < TALLY_MACHINES_MAX; n++) {
 		FL_CLEANUP_BUF struct fl_buf why = FL_BUF_INIT;
-		enum refusal refusal = place_check(unit, machine, now_ms, &why);
 
-		if (counts[refusal]++ == 0)
-			fl_buf_text(&words[refusal], fl_buf_str(&why));
+		if (place_check(unit, machine, now_ms, &why) != REFUSAL_NONE)
+			tally_add(&tally, fl_buf_str(&why));
 		text->failed |= !fl_buf_ok(&why);
 		machine = machine_next(core, machine->id);
 	}
 	fl_buf_printf(text, "none of %zu machines can take it", core->n_machines);
 	if (machine != NULL)
 		fl_buf_printf(text, "; of the first %zu", n);
-	for (int i = 0; i < REFUSAL_COUNT; i++) {
-		if (counts[i] > 0 && i != REFUSAL_NONE) {
-			fl_buf_printf(text, "%s%zu × %s", before, counts[i], fl_buf_str(&words[i]));
-			before = ", ";
-		}
-		text->failed |= !fl_buf_ok(&words[i]);
-		fl_buf_fini(&words[i]);
-	}
+	tally_say(&tally, unit, text);
 }
 
 void why_waiting(
@@ -174,6 +221,46 @@ enum fl_code why_refusals(const struct core *core, const struct unit *unit, uint
 	return FL_OK;
 }
 
+/* What the choice looks at when several machines could take it, as it is now. */
+static void why_preferred(const struct placement *placement, struct fl_buf *text)
+{
+	const struct unit *unit = placement->unit, *avoided;
+	const struct machine *machine = placement->machine;
+	const struct unit_rules *rules = &unit->body.rules;
+	const struct spread *spread = unit->body.spread;
+
+	if (spread != NULL) {
+		uint32_t siblings = spread_siblings(spread, machine);
+		const char *value = spread->axis->key != NULL
+					    ? machine_metadata(machine, spread->axis->key)
+					    : NULL;
+
+		if (siblings == UINT32_MAX)
+			fl_buf_printf(text, "; Spread=%s: the machine has no %s", rules->spread,
+				rules->spread);
+		else
+			fl_buf_printf(text, "; Spread=%s: %" PRIu32 " others of %s %s%s%s",
+				rules->spread, siblings - 1, unit->family->template_name,
+				value != NULL ? "in " : "there", value != NULL ? rules->spread : "",
+				value != NULL ? "=" : "");
+		if (value != NULL && siblings != UINT32_MAX)
+			fl_buf_text(text, value);
+	}
+	for (size_t i = 0; i < rules->n_prefer_metadata; i++) {
+		const char *key = rules->prefer_metadata[i].key;
+		const char *value = machine_metadata(machine, key);
+
+		fl_buf_printf(text, "; PreferMetadata=: the machine has %s%s%s",
+			value != NULL ? key : "no ", value != NULL ? "=" : key,
+			value != NULL ? value : "");
+	}
+	if (rules->prefer_conflicts.n == 0)
+		return;
+	avoided = place_avoided(unit, machine);
+	fl_buf_printf(text, "; PreferConflicts=: %s%s", avoided != NULL ? avoided->name : "none",
+		" is there");
+}
+
 static void why_placed(const struct core *core, const struct placement *placement, uint64_t now_ms,
 	struct fl_buf *text)
 {
@@ -181,6 +268,7 @@ static void why_placed(const struct core *core, const struct placement *placemen
 
 	fl_buf_printf(text, "it is on machine %.8s (%s) since revision %" PRIu64, machine->id,
 		machine->info.message->address, placement->epoch);
+	why_preferred(placement, text);
 	if (machine->scheduling.state != SCHEDULING_DRAINING)
 		return;
 	fl_buf_text(text, ", which is ");
