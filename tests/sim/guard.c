@@ -269,7 +269,7 @@ static void check_units_step(
 	FL_MAP_FOREACH (entry, following, guard->units) {
 		check_let_go(coordinator, fl_map_key(entry), fl_map_value(entry), event);
 		check_unit_step(guard, coordinator, fl_map_key(entry), fl_map_value(entry),
-			event->kind == CORE_CHANGE);
+			event->kind == CORE_CHANGE || event->kind == CORE_MACHINE_CHANGE);
 	}
 }
 
