@@ -37,6 +37,10 @@
 
 #define CORE_LEASE_MS_DEFAULT 10000U
 
+/* A machine that has been silent for so long looks lost to those that decide whether anything may
+ * move: a little longer than a heartbeat takes that is late. */
+#define CORE_LOOKS_LOST_MS(lease_ms) ((lease_ms)*2 / 5)
+
 struct core;
 
 struct core_config {

@@ -10,9 +10,9 @@
  *
  * A machine whose lease has ended is a suspect until a verdict: either its units move, or too many
  * machines look lost at once, and then the fault is taken to be the coordinator's own and nothing
- * moves. To "look lost" it is enough to have been silent for half a lease: when all connections
+ * moves. To "look lost" less than a lease is enough (CORE_LOOKS_LOST_MS): when all connections
  * break at one moment the leases end one after the other, and the first verdict must already see
- * that the others are silent too. Machines come to the verdict again and again until they are back
+ * that the others are silent too, even where the first one's last heartbeat was late. Machines come to the verdict again and again until they are back
  * or their units have moved.
  */
 #include <inttypes.h>
@@ -184,7 +184,7 @@ static void give_verdict(struct core *core)
 	bool hold;
 
 	FL_LIST_FOREACH (machine, &core->leases, lease) {
-		if (core->now_ms - machine->last_heard_ms < core->lease_ms / 2)
+		if (core->now_ms - machine->last_heard_ms < CORE_LOOKS_LOST_MS(core->lease_ms))
 			break;
 		n_silent++;
 	}

@@ -127,7 +127,7 @@ static bool most_look_lost(const struct guard *guard, const struct coordinator *
 		if (!machine->heard && silent_ms >= lease_ms && !machine->had_units_to_move)
 			continue;
 		n++;
-		n_silent += silent_ms >= lease_ms / 2;
+		n_silent += silent_ms >= CORE_LOOKS_LOST_MS(lease_ms);
 	}
 	return n_silent * 100 > n * HOLD_ABOVE_PERCENT;
 }
@@ -223,6 +223,20 @@ static void check_rollout_step(
 	rollout_record_fini(&record);
 }
 
+/* Who comes finds room. What is there may claim more than the machine has: global units are not
+ * asked, and a unit whose file changed while its machine was away stays. */
+static void check_room(const struct unit *unit)
+{
+	const struct unit_claims *claims = &unit->body.rules.claims;
+	const struct machine *machine = unit->placed->machine;
+	struct room claimed = machine_claimed(machine);
+
+	if ((claims->memory_bytes > 0 && claimed.memory_bytes > FLEET_MEMORY_BYTES) ||
+		(claims->cpu_milli > 0 && claimed.cpu_milli > 1000 * FLEET_CPUS))
+		fail_msg("%s comes to %s, on which more is claimed than it has", unit->name,
+			machine->id);
+}
+
 static void check_unit_step(struct guard *guard, const struct coordinator *coordinator,
 	const char *name, struct guard_unit *before, bool asked)
 {
@@ -235,6 +249,8 @@ static void check_unit_step(struct guard *guard, const struct coordinator *coord
 		if (!asked && before->machine >= 0)
 			check_loss_move(guard, coordinator, name, before->machine);
 		guard->n_moves += machine >= 0 && before->machine >= 0;
+		if (machine >= 0)
+			check_room(unit);
 		if (machine >= 0 && unit->epoch <= before->epoch_max)
 			fail_msg("%s comes to machine %d with epoch %" PRIu64
 				 ", after one of %" PRIu64,
