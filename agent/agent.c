@@ -150,10 +150,18 @@ static void on_exclusive(void *userdata)
 	(void)uv_prepare_start(&agent->flush, on_flush);
 }
 
+static bool on_leased(void *userdata)
+{
+	const struct agent *agent = userdata;
+
+	return agent->exclusive != NULL && exclusive_is_leased(agent->exclusive);
+}
+
 static const struct reconcile_handlers reconcile_handlers = {
 	.reportable = on_reportable,
 	.done = on_done,
 	.exclusive = on_exclusive,
+	.leased = on_leased,
 };
 
 /* ---- The assignment and the disk ---------------------------------------------------------- */

@@ -70,6 +70,8 @@ void exclusive_granted(struct exclusive *exclusive, uint64_t until_ms)
 	check(exclusive); /* one that has ended is not continued */
 	if (until_ms <= fl_clock_boot_ms())
 		return;
+	if (exclusive->state == LEASE_NONE && reconcile_start_pending(exclusive->reconcile))
+		return; /* the next heartbeat brings another */
 	if (!exclusive_is_fenced(exclusive)) {
 		/* What runs may run on until the coordinator takes it away. */
 		if (exclusive->state == LEASE_NONE)
@@ -90,6 +92,11 @@ void exclusive_granted(struct exclusive *exclusive, uint64_t until_ms)
 bool exclusive_is_fenced(const struct exclusive *exclusive)
 {
 	return lease_is_fenced(exclusive->lease);
+}
+
+bool exclusive_is_leased(const struct exclusive *exclusive)
+{
+	return lease_is_alive(exclusive->lease);
 }
 
 enum fl_code exclusive_write_list(struct exclusive *exclusive, struct fl_error *err)

@@ -7,6 +7,8 @@
  *	- none is started before the coordinator has given a lease to this session of the agent,
  *	  which it does when it sees that the agent knows what was taken from it: the assignment on
  *	  disk may be an old one;
+ *	- and none by an order that was given under a lease that has ended: such orders are taken
+ *	  back before a new lease is taken;
  *	- the fence (fence.h) does the same where the agent cannot. While there is none no lease is
  *	  taken.
  *
@@ -41,6 +43,9 @@ void exclusive_granted(struct exclusive *exclusive, uint64_t until_ms);
 
 /* Whether the fence runs: only then may the coordinator place exclusive units here. */
 bool exclusive_is_fenced(const struct exclusive *exclusive);
+
+/* Whether it lives at this moment. */
+bool exclusive_is_leased(const struct exclusive *exclusive);
 
 /* Writes reconcile's list for the fence. */
 enum fl_code exclusive_write_list(struct exclusive *exclusive, struct fl_error *err) FL_MUST_CHECK;

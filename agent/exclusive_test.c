@@ -40,8 +40,13 @@ static void on_list(void *userdata)
 	((struct test *)userdata)->list_changed = true;
 }
 
+static bool on_leased(void *userdata)
+{
+	return exclusive_is_leased(((struct test *)userdata)->exclusive);
+}
+
 static const struct reconcile_handlers handlers = {
-	.reportable = on_nothing, .done = on_nothing, .exclusive = on_list};
+	.reportable = on_nothing, .done = on_nothing, .exclusive = on_list, .leased = on_leased};
 
 static void begin_agent(struct test *t)
 {
@@ -316,6 +321,8 @@ static void test_a_start_under_way_when_the_lease_ends(void **state)
 	expect_steps(t, "cancel a.service; ");
 	assert_true(step_ends(t, "a.service", FL_E_CANCELED));
 	expect_steps(t, "stop a.service; "); /* the host may go on with the start */
+	grant(t, LONG_MS);
+	assert_false(lease_is_alive(t->lease)); /* not before that is over */
 	finish(t, "a.service");
 	grant(t, LONG_MS);
 	expect_steps(t, "start a.service; ");

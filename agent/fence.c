@@ -144,7 +144,8 @@ static void on_listed(
 	while (libsystemd.bus_message_read(reply, "(ssssssouso)", &name, &description, &load,
 		       &active, &sub, &following, &path, &job, &type, &job_path) > 0) {
 		(void)snprintf(state.active, sizeof(state.active), "%s", active);
-		if (!driver_state_is_running(&state))
+		/* A start that waits for something comes, too. */
+		if (!driver_state_is_running(&state) && job == 0)
 			continue;
 		any = true;
 		end_unit(fence, name, active, now_ms - until_ms);

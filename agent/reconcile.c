@@ -70,6 +70,13 @@ static void on_unit_exclusive(struct unit *unit, void *userdata)
 	reconcile->handlers->exclusive(reconcile->userdata);
 }
 
+static bool on_unit_leased(void *userdata)
+{
+	const struct reconcile *reconcile = userdata;
+
+	return reconcile->handlers->leased(reconcile->userdata);
+}
+
 static void on_unit_idle(struct unit *unit, void *userdata)
 {
 	(void)unit;
@@ -81,6 +88,7 @@ static const struct unit_events unit_events = {
 	.done = on_unit_done,
 	.backoff = on_unit_backoff,
 	.exclusive = on_unit_exclusive,
+	.leased = on_unit_leased,
 	.idle = on_unit_idle,
 };
 
@@ -352,6 +360,14 @@ enum fl_code reconcile_restore_exclusive(
 	if (code != FL_OK)
 		free(value);
 	return code;
+}
+
+bool reconcile_start_pending(const struct reconcile *reconcile)
+{
+	FL_MAP_FOREACH (entry, following, reconcile->units)
+		if (unit_start_pending(fl_map_value(entry)))
+			return true;
+	return false;
 }
 
 bool reconcile_kill_late(struct reconcile *reconcile, uint64_t ended_ms_ago)

@@ -25,6 +25,8 @@ struct reconcile_handlers {
 	void (*reportable)(void *userdata);
 	/* What was done for a unit has changed: see reconcile_done(). */
 	void (*done)(void *userdata);
+	/* Whether the lease for exclusive units is alive at this moment. */
+	bool (*leased)(void *userdata);
 	/* The list of exclusive units has changed: see reconcile_list_exclusive(). */
 	void (*exclusive)(void *userdata);
 };
@@ -100,6 +102,9 @@ void reconcile_listed(struct reconcile *reconcile);
 /* One of the list that the agent's last life left, before units are assigned. */
 enum fl_code reconcile_restore_exclusive(struct reconcile *reconcile, const char *name,
 	uint32_t stop_ms, struct fl_error *err) FL_MUST_CHECK;
+
+/* The host may yet start one by an order of an earlier lease. */
+bool reconcile_start_pending(const struct reconcile *reconcile);
 
 /* The lease ended so long ago: kills those that should have stopped. Whether any still runs. */
 bool reconcile_kill_late(struct reconcile *reconcile, uint64_t ended_ms_ago);

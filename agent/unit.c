@@ -141,7 +141,8 @@ static bool may_run(const struct unit *unit)
 
 static bool may_begin(const struct unit *unit)
 {
-	return !unit->exclusive || (unit->lease == LEASE_OURS && unit->listed);
+	return !unit->exclusive ||
+	       (unit->lease == LEASE_OURS && unit->listed && unit->events->leased(unit->userdata));
 }
 
 static enum plan plan_start(const struct unit *unit)
@@ -566,6 +567,13 @@ void unit_restore_exclusive(struct unit *unit, uint32_t stop_ms)
 {
 	unit->exclusive = unit->listed = true;
 	unit->stop_ms = stop_ms;
+	unit->may_start = true; /* the agent's last life may have ordered it */
+}
+
+bool unit_start_pending(const struct unit *unit)
+{
+	return unit->exclusive && (unit->may_start || unit->fsm.state == UNIT_STARTING ||
+					  unit->fsm.state == UNIT_RESTARTING);
 }
 
 bool unit_kill_late(struct unit *unit, uint64_t ended_ms_ago)

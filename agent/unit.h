@@ -20,6 +20,8 @@ struct unit_events {
 	void (*done)(struct unit *unit, void *userdata);
 	/* It waits until unit->backoff_until_ms for unit_tick(). */
 	void (*backoff)(struct unit *unit, void *userdata);
+	/* Whether the lease is alive at this moment, by the clock. */
+	bool (*leased)(void *userdata);
 	/* unit->exclusive or its stop_ms has changed; it is not started before unit_set_listed(). */
 	void (*exclusive)(struct unit *unit, void *userdata);
 	/* A step has ended while unit->closing. */
@@ -85,6 +87,8 @@ void unit_set_lease(struct unit *unit, enum lease_state lease);
 void unit_set_listed(struct unit *unit);
 /* It was exclusive before the agent's last end. Before it is assigned. */
 void unit_restore_exclusive(struct unit *unit, uint32_t stop_ms);
+/* The host may yet carry out a start of it that was ordered under an earlier lease. */
+bool unit_start_pending(const struct unit *unit);
 /* The lease ended so long ago: kills what should have stopped by now. Whether it still runs. */
 bool unit_kill_late(struct unit *unit, uint64_t ended_ms_ago);
 
