@@ -609,11 +609,6 @@ static double server_cpu_s(const struct swarm *swarm)
 	return (double)sum_ns / 1e9;
 }
 
-static void on_pause_over(uv_timer_t *timer)
-{
-	*(bool *)timer->data = true;
-}
-
 /* Until @count is @wanted. When it came to be so the shards say. */
 static void await_count(struct swarm *swarm, const atomic_uint *count, unsigned wanted)
 {
@@ -625,15 +620,12 @@ static void await_count(struct swarm *swarm, const atomic_uint *count, unsigned 
 
 static void run_for(struct swarm *swarm, uint64_t ms)
 {
-	bool over = false;
-	uv_timer_t *timer = must_have(calloc(1, sizeof(*timer)));
+	uint64_t until_us = fl_clock_boot_us() + ms * 1000;
 
-	(void)uv_timer_init(&swarm->loop, timer);
-	timer->data = &over;
-	(void)uv_timer_start(timer, on_pause_over, ms, 0);
-	while (!over)
-		(void)uv_run(&swarm->loop, UV_RUN_ONCE);
-	uv_close((uv_handle_t *)timer, (uv_close_cb)free);
+	while (fl_clock_boot_us() < until_us) {
+		(void)uv_run(&swarm->loop, UV_RUN_NOWAIT);
+		(void)usleep(200);
+	}
 }
 
 static int compare(const void *a, const void *b)
