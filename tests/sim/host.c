@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "coordinator/core/testing.h"
 #include "proto/wire.h"
 #include "tests/sim/guard.h"
 #include "tests/sim/lease.h"
@@ -243,7 +244,8 @@ static void decide(struct host *host, struct agent_unit *unit)
 		return;
 	step = plan(host, unit, fl_map_get(host->units, unit->name));
 	if ((step == STEP_START || step == STEP_RESTART) && unit->assignment->exclusive &&
-		host->lease != HOST_LEASE_OURS)
+		(host->lease != HOST_LEASE_OURS ||
+			host_clock_ms(host) >= host->lease_until_ms))
 		return; /* it waits for a lease */
 	if (step != STEP_NONE) {
 		begin(host, unit, step);
@@ -448,6 +450,7 @@ static void ask(struct host *host)
 	Pb__SyncRequest request = PB__SYNC_REQUEST__INIT;
 	Pb__MachineInfo info = PB__MACHINE_INFO__INIT;
 	Pb__Metadata pairs[2], *pointers[2] = {&pairs[0], &pairs[1]};
+	Pb__Capacity capacity = PB__CAPACITY__INIT;
 	char boot_id[24], *capabilities[] = {(char *)CAPABILITY_EXCLUSIVE};
 
 	host->sync = SYNC_ASKING;
@@ -460,6 +463,9 @@ static void ask(struct host *host)
 		snprintf(boot_id, sizeof(boot_id), "boot-%u", host->boots);
 		info.boot_id = boot_id;
 		info.hostname = host->id;
+		capacity.cpus = FLEET_CPUS;
+		capacity.memory_bytes = FLEET_MEMORY_BYTES;
+		info.capacity = &capacity;
 		for (size_t i = 0; i < 2; i++) {
 			pb__metadata__init(&pairs[i]);
 			pairs[i].key = host->metadata[i][0];

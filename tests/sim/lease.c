@@ -118,10 +118,24 @@ static void wake_at_end(struct host *host)
 		fl_memdup0(&host->process.life, sizeof(uint64_t)));
 }
 
+/* By an order under the last lease; systemd may carry it out late. */
+static bool start_pending(const struct host *host)
+{
+	FL_MAP_FOREACH (entry, following, host->agent_units) {
+		const struct agent_unit *unit = fl_map_value(entry);
+
+		if (unit->assignment != NULL && unit->assignment->exclusive &&
+			(unit->step == STEP_START || unit->step == STEP_RESTART))
+			return true;
+	}
+	return false;
+}
+
 void lease_granted(struct host *host, uint64_t until_ms)
 {
 	check(host);
-	if (until_ms <= host_clock_ms(host) || !host->fenced)
+	if (until_ms <= host_clock_ms(host) || !host->fenced ||
+		(host->lease == HOST_LEASE_NONE && start_pending(host)))
 		return;
 	if (until_ms > host->lease_until_ms)
 		host->lease_until_ms = until_ms;
