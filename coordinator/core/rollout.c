@@ -74,13 +74,14 @@ bool rollout_next_place(struct unit *owner, struct place *place)
 bool rollout_place_is_old(const struct unit *owner, const struct place *place)
 {
 	if (owner->body.rules.global)
-		return place->placement->old != NULL;
+		return place->placement != NULL && place->placement->old != NULL;
 	return owner->is_template && strcmp(place->unit->body.hash, owner->body.replica_hash) != 0;
 }
 
 bool rollout_is_old(const struct unit *unit, const struct placement *placement)
 {
-	struct place place = {.unit = (struct unit *)unit};
+	struct place place = {
+		.unit = (struct unit *)unit, .placement = (struct placement *)placement};
 
 	if (placement->old != NULL)
 		return true;
