@@ -243,8 +243,7 @@ enum fl_code core_load(
 static enum fl_code place_stored(struct core *core, struct unit *unit, struct fl_error *err)
 {
 	struct machine *held = machine_find(core, unit->stored_held_id);
-	struct machine *machine =
-		unit->gone ? NULL : machine_find(core, unit->stored_machine_id);
+	struct machine *machine = unit->gone ? NULL : machine_find(core, unit->stored_machine_id);
 
 	free(FL_TAKE(unit->stored_machine_id));
 	free(FL_TAKE(unit->stored_held_id));

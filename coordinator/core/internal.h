@@ -853,8 +853,7 @@ void placement_unindex(struct placement *placement);
 
 /* The machine for a unit that is not global; NULL: none, and *ret_refused_for says what all of the
  * refusals were, as bits. */
-struct machine *place_choose(
-	struct core *core, const struct unit *unit, unsigned *ret_refused_for);
+struct machine *place_choose(struct core *core, const struct unit *unit, unsigned *ret_refused_for);
 
 /* ---- settle.c ---------------------------------------------------------------------------- */
 

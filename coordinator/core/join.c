@@ -529,7 +529,8 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 		/* Anybody can try. */
 		if (event_limit_take(core, &core->refusals) <= EVENTS_PER_MINUTE)
 			event_addf(core, "machine.refused", NULL, NULL, "%.8s (%s) from %s: %s",
-				join->machine_id, join->hostname, join->address, fl_error_text(err));
+				join->machine_id, join->hostname, join->address,
+				fl_error_text(err));
 	}
 	FL_TRY(code);
 	answer->certificate = certificate_reply(core, member->record);

@@ -188,8 +188,7 @@ bool machine_info_equal(const struct machine_info *a, const struct machine_info 
 	if (strcmp(x->boot_id, y->boot_id) != 0 || strcmp(x->hostname, y->hostname) != 0 ||
 		strcmp(x->address, y->address) != 0 ||
 		strcmp(x->agent_version, y->agent_version) != 0 || x->n_metadata != y->n_metadata ||
-		x->n_capabilities != y->n_capabilities ||
-		!capacity_equal(x->capacity, y->capacity))
+		x->n_capabilities != y->n_capabilities || !capacity_equal(x->capacity, y->capacity))
 		return false;
 	for (size_t i = 0; i < x->n_metadata; i++)
 		if (strcmp(x->metadata[i]->key, y->metadata[i]->key) != 0 ||

@@ -244,8 +244,7 @@ static void decide(struct host *host, struct agent_unit *unit)
 		return;
 	step = plan(host, unit, fl_map_get(host->units, unit->name));
 	if ((step == STEP_START || step == STEP_RESTART) && unit->assignment->exclusive &&
-		(host->lease != HOST_LEASE_OURS ||
-			host_clock_ms(host) >= host->lease_until_ms))
+		(host->lease != HOST_LEASE_OURS || host_clock_ms(host) >= host->lease_until_ms))
 		return; /* it waits for a lease */
 	if (step != STEP_NONE) {
 		begin(host, unit, step);
