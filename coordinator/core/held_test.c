@@ -81,6 +81,24 @@ static void the_removal_must_be_on_the_agents_disk(void **state)
 	assert_where(fleet, "a.service", "m2");
 }
 
+/* The one before it had let go, but its disk did not know: this one has started the unit again. */
+static void an_agent_that_starts_again_has_let_go_of_nothing(void **state)
+{
+	struct fleet *fleet = *state;
+	uint64_t revision;
+
+	begin_move(fleet);
+	revision = core_revision(fleet->core);
+	report(fleet, "not-found", "inactive", revision, 1);
+	fleet->session++;
+	fleet_ack(fleet, "m1", revision);
+	assert_where(fleet, "a.service", "");
+	report(fleet, "loaded", "active", 1, revision);
+	assert_where(fleet, "a.service", "");
+	report(fleet, "not-found", "inactive", revision, revision);
+	assert_where(fleet, "a.service", "m2");
+}
+
 static void what_a_whole_report_leaves_out_is_not_there(void **state)
 {
 	struct fleet *fleet = *state;
@@ -212,6 +230,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_unit_is_elsewhere_only_when_its_machine_has_let_go),
 		T(the_removal_must_be_on_the_agents_disk),
+		T(an_agent_that_starts_again_has_let_go_of_nothing),
 		T(what_a_whole_report_leaves_out_is_not_there),
 		T(it_may_come_back_to_the_machine_that_holds_it),
 		T(a_hold_has_an_end),

@@ -201,6 +201,7 @@ struct machine {
 	uint64_t deltas_from; /* changes after this revision are all there */
 	uint64_t taken_revision; /* when the last exclusive unit was taken from it */
 
+	uint64_t session; /* of its agent */
 	uint64_t states_session; /* whose unit states are known here */
 	bool in_all; /* a report with `all` has begun and not ended */
 	uint64_t
@@ -669,6 +670,9 @@ void change_destroy(struct core *core, struct unit *unit);
 
 enum fl_code core_do_change(struct core *core, const struct core_change *change,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+/* Its agent speaks, in this session. One that has just started may run again what the last one had
+ * let go of without its disk knowing. */
+void machine_in_session(struct machine *machine, uint64_t session);
 enum fl_code core_do_report(struct core *core, const struct core_report *report,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
 

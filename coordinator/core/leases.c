@@ -313,6 +313,7 @@ enum fl_code core_do_sync(struct core *core, const struct core_sync *sync, struc
 			"machine %s is not known here; its agent has to send what it is",
 			sync->machine_id);
 	machine_heard(core, machine);
+	machine_in_session(machine, sync->session);
 	if (assignment_needs_reset(core, machine, sync->store_id, sync->revision))
 		assignment_begin_again(core, machine);
 	else

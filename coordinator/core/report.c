@@ -182,6 +182,18 @@ static void forget_unmentioned(struct core *core, struct machine *machine)
 	}
 }
 
+void machine_in_session(struct machine *machine, uint64_t session)
+{
+	struct placement *placement;
+
+	if (machine->session == session)
+		return;
+	machine->session = session;
+	machine->states_session = 0; /* and it is to report all that there is */
+	RB_FOREACH (placement, placement_tree, &machine->placements)
+		placement->gone = false;
+}
+
 enum fl_code core_do_report(struct core *core, const struct core_report *event,
 	struct core_answer *ret_answer, struct fl_error *err)
 {
@@ -194,6 +206,7 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 			"first",
 			report->machine_id);
 	machine_heard(core, machine);
+	machine_in_session(machine, report->session);
 	if (report->capacity != NULL && machine_capacity_set(machine, report->capacity)) {
 		mark_machine_write(core, machine);
 		settle_help(core, machine, false);
