@@ -422,8 +422,10 @@ static void take_next(struct core *core, struct rollout *rollout, const struct t
 	for (struct place place = {0}; rollout_next_place(rollout->unit, &place);) {
 		enum standing standing = standing_of(&place);
 
-		if (!rollout_place_is_old(rollout->unit, &place) || standing == STANDING_GOOD ||
-			(standing == STANDING_AWAY && place.placement != NULL))
+		if (!rollout_place_is_old(rollout->unit, &place) || standing == STANDING_GOOD)
+			continue;
+		/* Another file might take it from a machine that may still run it. */
+		if (place.placement != NULL && !machine_is_up(place.placement->machine))
 			continue;
 		if (standing != STANDING_UNCLEAR || place.rolled->on_trial || is_late)
 			short_of_memory |= !take(core, rollout, &place, place.rolled->on_trial);
