@@ -307,7 +307,11 @@ static void count_old(struct core *core, struct rollout *rollout, const struct p
 		tally->lagging++;
 		return;
 	}
-	wait_for(tally, place, place->rolled->on_trial || standing == STANDING_UNCLEAR);
+	/* One that is healthy on trial with a file that nobody wants any more is taken like one
+	 * that never was on trial: were it down, nothing would end that. */
+	wait_for(tally, place,
+		standing == STANDING_UNCLEAR ||
+			(place->rolled->on_trial && standing != STANDING_GOOD));
 	if (standing == STANDING_UNCLEAR && core->now_ms < rollout->since_ms + PATIENCE_MS)
 		due_at(core, rollout, rollout->since_ms + PATIENCE_MS);
 }
@@ -411,7 +415,25 @@ static uint32_t budget(const struct rollout *rollout, uint32_t total)
 	return n > total ? total : (uint32_t)n;
 }
 
-/* Those that are not healthy first: they cost nothing. */
+/* As many healthy ones as may be down; false: some for want of memory not. */
+static bool take_healthy(
+	struct core *core, struct rollout *rollout, bool is_on_trial, uint32_t *left)
+{
+	bool taken = true;
+
+	for (struct place place = {0}; *left > 0 && rollout_next_place(rollout->unit, &place);) {
+		if (!rollout_place_is_old(rollout->unit, &place) ||
+			standing_of(&place) != STANDING_GOOD ||
+			place.rolled->on_trial != is_on_trial)
+			continue;
+		taken &= take(core, rollout, &place, true);
+		*left -= 1;
+	}
+	return taken;
+}
+
+/* Those that are not healthy first: they cost nothing. Then those that are on trial: they are the
+ * ones that may fail, so no others are made to. */
 static void take_next(struct core *core, struct rollout *rollout, const struct tally *tally)
 {
 	bool is_late = core->now_ms >= rollout->since_ms + PATIENCE_MS;
@@ -430,13 +452,8 @@ static void take_next(struct core *core, struct rollout *rollout, const struct t
 		if (standing != STANDING_UNCLEAR || place.rolled->on_trial || is_late)
 			short_of_memory |= !take(core, rollout, &place, place.rolled->on_trial);
 	}
-	for (struct place place = {0}; left > 0 && rollout_next_place(rollout->unit, &place);) {
-		if (!rollout_place_is_old(rollout->unit, &place) ||
-			standing_of(&place) != STANDING_GOOD)
-			continue;
-		short_of_memory |= !take(core, rollout, &place, true);
-		left--;
-	}
+	short_of_memory |= !take_healthy(core, rollout, true, &left);
+	short_of_memory |= !take_healthy(core, rollout, false, &left);
 	if (short_of_memory)
 		due_at(core, rollout, core->now_ms + MEMORY_RETRY_MS);
 }

@@ -372,6 +372,62 @@ static void a_newer_file_takes_its_place(void **state)
 	assert_state(fleet, "web@.service", DONE);
 }
 
+/* Healthy, and not yet for long enough: it is the next for another file, before any other. */
+static void a_newer_file_while_one_is_healthy_on_trial(void **state)
+{
+	struct fleet *fleet = *state;
+
+	start_web(fleet, 4, "MaxUnavailable=50%");
+	assert_true(replace_web(fleet, 4, "/bin/two", "MaxUnavailable=50%"));
+	say(fleet, "web@2.service", "active");
+	assert_true(replace_web(fleet, 4, "/bin/three", "MaxUnavailable=50%"));
+	assert_who(fleet, "/bin/three", "12");
+	say(fleet, "web@1.service", "active");
+	say(fleet, "web@2.service", "active");
+	pass(fleet, 1000);
+	assert_true(replace_web(fleet, 4, "/bin/four", "MaxUnavailable=1"));
+	assert_who(fleet, "/bin/four", "1");
+	pass(fleet, 10000);
+	assert_who(fleet, "/bin/four", "1");
+	heal(fleet, "web@1.service");
+	assert_who(fleet, "/bin/four", "12");
+	say(fleet, "web@2.service", "active");
+	fleet_restart(fleet);
+	join(fleet, "m1", "");
+	join(fleet, "m2", "");
+	join(fleet, "m3", "");
+	for (unsigned i = 0; i < 4; i++)
+		say(fleet,
+			(const char *[]){"web@1.service", "web@2.service", "web@3.service",
+				"web@4.service"}[i],
+			"active");
+	assert_true(replace_web(fleet, 4, "/bin/five", "MaxUnavailable=1"));
+	assert_who(fleet, "/bin/five", "2");
+	heal(fleet, "web@2.service");
+	heal(fleet, "web@1.service");
+	heal(fleet, "web@3.service");
+	heal(fleet, "web@4.service");
+	assert_who(fleet, "/bin/five", "1234");
+	assert_state(fleet, "web@.service", DONE);
+}
+
+/* One replica fails while another is healthy on trial: that one goes back too. */
+static void a_return_while_one_is_healthy_on_trial(void **state)
+{
+	struct fleet *fleet = *state;
+
+	start_web(fleet, 1, "");
+	assert_true(replace_web(fleet, 2, "/bin/two", ""));
+	heal(fleet, "web@2.service");
+	say(fleet, "web@1.service", "active");
+	say(fleet, "web@2.service", "failed");
+	assert_state(fleet, "web@.service", RETURNING);
+	assert_who(fleet, "/bin/two", "");
+	assert_who(fleet, "/bin/one", "1");
+	heal(fleet, "web@1.service");
+	assert_state(fleet, "web@.service", RETURNED);
+}
+
 static void numbers_change_while_it_rolls(void **state)
 {
 	struct fleet *fleet = *state;
@@ -745,6 +801,8 @@ int main(void)
 		TEST(what_takes_too_long_goes_back),
 		TEST(what_was_broken_before),
 		TEST(a_newer_file_takes_its_place),
+		TEST(a_newer_file_while_one_is_healthy_on_trial),
+		TEST(a_return_while_one_is_healthy_on_trial),
 		TEST(numbers_change_while_it_rolls),
 		TEST(a_lost_machine_holds_nothing_up),
 		TEST(lost_on_trial),
