@@ -101,7 +101,9 @@ enum fl_code core_do_move(struct core *core, const struct core_move *request, st
 			unit->name, request->from);
 	if (move_is_under_way(unit))
 		return FL_FAIL(err, FL_E_STATE, "unit %s is moving already", unit->name);
-	if (!machine_is_up(unit->placed->machine))
+	/* Its lease may have ended in this very step. */
+	if (!machine_is_up(unit->placed->machine) ||
+		core->now_ms - unit->placed->machine->last_heard_ms >= core->lease_ms)
 		return FL_FAIL(err, FL_E_STATE, "machine %.8s is lost", request->from);
 	if (unit->placed->machine == to)
 		return FL_FAIL(err, FL_E_INVALID, "unit %s is there", unit->name);
