@@ -169,13 +169,21 @@ static json_t *of_capacity(const Pb__Capacity *capacity)
 		(double)capacity->load_1min_x100 / 100);
 }
 
+static json_t *of_claims(const Pb__Claims *claims)
+{
+	if (claims == NULL)
+		return json_null();
+	return json_pack("{s:I, s:I}", "memory_bytes", (json_int_t)claims->memory_bytes,
+		"cpu_milli", (json_int_t)claims->cpu_milli);
+}
+
 json_t *json_of_machine(const Pb__Machine *machine)
 {
 	const struct fl_strv capabilities = {
 		.items = machine->capabilities, .n = machine->n_capabilities};
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:s, s:I, s:o, s:o, "
-			 "s:o}",
+			 "s:o, s:o, s:o}",
 		"machine", machine->id, "address", machine->address, "hostname", machine->hostname,
 		"state", machine_state_name(machine->state), "scheduling",
 		scheduling_name(machine->scheduling), "closed_by", machine->closed_by,
@@ -184,5 +192,6 @@ json_t *json_of_machine(const Pb__Machine *machine)
 		"units", (int)machine->units, "agent_version", machine->agent_version,
 		"last_heard_ms", (json_int_t)machine->last_heard_ms, "metadata",
 		of_metadata(machine), "capabilities", json_of_strv(&capabilities), "capacity",
-		machine->capacity != NULL ? of_capacity(machine->capacity) : json_null());
+		machine->capacity != NULL ? of_capacity(machine->capacity) : json_null(), "claimed",
+		of_claims(machine->claimed), "offered", of_claims(machine->offered));
 }

@@ -286,6 +286,20 @@ static void machine_memory_available(const struct row *row, struct fl_buf *cell)
 		write_bytes(row->machine->capacity->memory_available_bytes, cell);
 }
 
+/* "512M/8.0G 0.5/4": what units claim of what they may, of memory and of CPUs. */
+static void machine_claimed(const struct row *row, struct fl_buf *cell)
+{
+	const Pb__Claims *claimed = row->machine->claimed, *offered = row->machine->offered;
+
+	if (claimed == NULL || offered == NULL)
+		return;
+	write_bytes(claimed->memory_bytes, cell);
+	fl_buf_text(cell, "/");
+	write_bytes(offered->memory_bytes, cell);
+	fl_buf_printf(cell, " %g/%g", (double)claimed->cpu_milli / 1000,
+		(double)offered->cpu_milli / 1000);
+}
+
 static void machine_load(const struct row *row, struct fl_buf *cell)
 {
 	if (row->machine->capacity != NULL)
@@ -319,6 +333,7 @@ static const struct column machine_columns[] = {
 	{"cpus", machine_cpus, NULL},
 	{"memory", machine_memory, NULL},
 	{"memavail", machine_memory_available, NULL},
+	{"claimed", machine_claimed, NULL},
 	{"load", machine_load, NULL},
 	{"agent", machine_agent, NULL},
 	{"heard", machine_heard, NULL},

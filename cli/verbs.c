@@ -142,8 +142,9 @@ static const struct fl_option unit_files_options[] = {
 	OPTION_FIELDS("desc,dstate,global,hash,state,target,tmachine,unit,waiting"), OPTION_FULL,
 	OPTION_NO_LEGEND, OPTION_OUTPUT};
 static const struct fl_option machines_options[] = {
-	OPTION_FIELDS("agent,capabilities,cpus,heard,hostname,ip,load,machine,memavail,memory,"
-		      "metadata,scheduling,state,units"),
+	OPTION_FIELDS(
+		"agent,capabilities,claimed,cpus,heard,hostname,ip,load,machine,memavail,memory,"
+		"metadata,scheduling,state,units"),
 	OPTION_FULL, OPTION_NO_LEGEND, OPTION_OUTPUT};
 static const struct fl_option why_options[] = {OPTION_FULL, OPTION_NO_LEGEND, OPTION_OUTPUT};
 static const struct fl_option output_options[] = {OPTION_OUTPUT};

@@ -166,6 +166,29 @@ def test_unit_starts_by_itself_when_its_rival_leaves(clean):
 	wait_until(lambda: clean.where("rival@4.service") == [host.name], "the waiting instance")
 
 
+# --- resources, and where it is best ---------------------------------------------------------------
+def test_memory_and_cpus_are_counted(clean):
+	clean.start("small.service", service("MemoryMax=64M", "CPUQuota=10%", fleet=on("n1")))
+	claimed = clean.machine(clean.fleet.hosts["n1"])["claimed"]
+	assert claimed == {"memory_bytes": 64 << 20, "cpu_milli": 100}
+	error = clean.refused("start", clean.write("big.service", service("MemoryMax=900T")),
+		code=UNSCHEDULABLE)
+	for host in clean.fleet.hosts.values():
+		[line] = [l for l in error.splitlines() if host.address in l]
+		assert "needs 900T memory, " in line
+	clean.flotactl("destroy", "small.service", "big.service")
+	wait_until(lambda: clean.machine(clean.fleet.hosts["n1"])["claimed"]["memory_bytes"] == 0,
+		"the claim to end")
+
+
+def test_spread_goes_where_the_fewest_are(clean):
+	text = service() + "[X-Flota]\nSpread=region\n"
+	clean.flotactl("submit", clean.write("web@.service", text))
+	clean.flotactl("start", *(f"web@{i}" for i in range(1, 5)))
+	on_n3 = sum(clean.where(f"web@{i}.service") == ["n3"] for i in range(1, 5))
+	assert on_n3 == 2  # sur is one machine, norte two
+
+
 # --- machines that join ---------------------------------------------------------------------------
 def test_unschedulable_unit_starts_by_itself_when_a_fitting_machine_joins(clean):
 	clean.refused("start", clean.write("wants.service", service(fleet=on("n4"))), code=UNSCHEDULABLE)
