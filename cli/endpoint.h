@@ -5,7 +5,7 @@
 #include "cli/verbs.h"
 
 /* Where root on the coordinator's machine finds it. */
-#define ENDPOINT_LOCAL_SOCKET "/run/flota/coordinator.sock"
+#define ENDPOINT_LOCAL_SOCKET "/run/flota/coordinator/socket"
 
 struct endpoint {
 	char *url; /* tls+tcp://HOST:PORT or ipc:///PATH */

@@ -219,7 +219,7 @@ static void man_flotactl(FILE *out)
 	man_exit_status(out);
 	fl_man_section("FILES", out);
 	fl_man_item("~/.config/flota/config", "The contexts: flota.config(5).", out);
-	fl_man_item("/run/flota/coordinator.sock",
+	fl_man_item("/run/flota/coordinator/socket",
 		"Where root on the coordinator's own machine is connected when nothing else is "
 		"said.",
 		out);

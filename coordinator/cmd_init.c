@@ -54,6 +54,20 @@ void command_init_help(FILE *out)
 	fl_options_help(&table, out);
 }
 
+enum fl_code command_become_owner(const char *directory, struct fl_error *err)
+{
+	struct stat st;
+
+	if (geteuid() != 0)
+		return FL_OK;
+	if (stat(directory, &st) < 0)
+		return errno == ENOENT ? FL_OK : FL_FAIL_ERRNO(err, errno, "%s", directory);
+	if (st.st_uid != 0 && (setegid(st.st_gid) < 0 || seteuid(st.st_uid) < 0))
+		return FL_FAIL_ERRNO(err, errno, "%s belongs to user %u, as whom it is written to",
+			directory, (unsigned)st.st_uid);
+	return FL_OK;
+}
+
 static enum fl_code write_one(const char *directory, const char *name, const char *suffix,
 	const char *text, mode_t mode, bool force, struct fl_error *err)
 {
@@ -120,6 +134,7 @@ static enum fl_code make_fleet(
 	FL_TRY(issue(ca, IDENTITY_COORDINATOR, "", &addresses, &coordinator, err));
 	FL_TRY(issue(ca, IDENTITY_OPERATOR, "root", NULL, &operator, err));
 
+	FL_TRY(command_become_owner(directory, err));
 	FL_TRY(fl_mkdir_all(directory, 0700, err));
 	FL_TRY(fl_mkdir_all(operators, 0700, err));
 	FL_TRY(command_write_pair(directory, "coordinator", &coordinator, true, err));

@@ -177,6 +177,7 @@ static enum fl_code issue(const struct config *config, const struct issue_option
 	FL_TRY(ca_issue(ca, &identity, &given->address, not_after, &pair, err));
 
 	name = file_name(&identity);
+	FL_TRY(command_become_owner(out, err));
 	FL_TRY(fl_mkdir_all(out, 0700, err));
 	FL_TRY(write_ca(out, ca, given->force, err));
 	FL_TRY(command_write_pair(out, name, &pair, given->force, err));

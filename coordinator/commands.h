@@ -35,6 +35,11 @@ void command_issue_help(FILE *out);
  * half of it on; until agents renew theirs, a day would only lock them out. */
 #define COMMAND_CERTIFICATE_DAYS 365
 
+/* Goes on as the user that @directory belongs to, if it is there and we are root: what a verb puts
+ * beside a coordinator's files has to be readable by that coordinator, which is not root. For good:
+ * a verb calls it before its first write, and the program ends with the verb. */
+enum fl_code command_become_owner(const char *directory, struct fl_error *err) FL_MUST_CHECK;
+
 /* Writes DIRECTORY/NAME.crt and NAME.key (mode 0600), durably, the key first. With FL_E_EXISTS
  * where one of them is there and not @force. */
 struct ca_pair;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -72,7 +73,7 @@ static void test_config(void **state)
 	assert_int_equal(load(&c, "", "--no-help", NULL), FL_OK);
 	assert_int_equal(c.listen.n, 2);
 	assert_string_equal(c.listen.items[0], "tls+tcp://0.0.0.0:7440");
-	assert_string_equal(c.listen.items[1], "ipc:///run/flota/coordinator.sock");
+	assert_string_equal(c.listen.items[1], "ipc:///run/flota/coordinator/socket");
 	assert_string_equal(c.data_directory, "/var/lib/flota/coordinator");
 	assert_int_equal(c.lease_ms, 10000);
 	assert_int_equal(c.memory_overcommit_permille, 1000);
@@ -201,6 +202,46 @@ static void test_init(void **state)
 	assert_identity("fleet", "coordinator", IDENTITY_COORDINATOR, "");
 }
 
+/* Root's verbs beside the files of a coordinator that is another user. */
+static void test_owner(void **state)
+{
+	static const uid_t other = 65534;
+	FL_CLEANUP(fl_freep) char *elsewhere = fl_printf("--out=%s/m", folder);
+	const char *const coordinator[] = {"issue", "coordinator", "--force", NULL};
+	const char *const machine[] = {"issue", "machine", "3f2a", elsewhere, NULL};
+	struct fl_error err = {0};
+	struct stat st;
+	int status;
+	pid_t child;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(folder, 0755), 0);
+	assert_int_equal(mkdir(in_folder("fleet"), 0700), 0);
+	assert_int_equal(chown(in_folder("fleet"), other, other), 0);
+	child = fork(); /* they become that user for good */
+	if (child == 0) {
+		init();
+		_exit(run(command_issue, coordinator, &err) == FL_OK ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(stat(in_folder("fleet/ca.key"), &st), 0);
+	assert_int_equal(st.st_uid, other);
+	assert_int_equal(st.st_gid, other);
+	assert_mode("fleet/ca.key", 0600);
+	assert_int_equal(stat(in_folder("fleet/operators/root.key"), &st), 0);
+	assert_int_equal(st.st_uid, other);
+	assert_int_equal(stat(in_folder("fleet/coordinator.key"), &st), 0);
+	assert_int_equal(st.st_uid, other);
+
+	assert_int_equal(run(command_issue, machine, &err), FL_OK);
+	assert_int_equal(stat(in_folder("m/machine.key"), &st), 0);
+	assert_int_equal(st.st_uid, 0);
+}
+
 static void test_issue(void **state)
 {
 	FL_CLEANUP(fl_freep) char *out = fl_printf("--out=%s/m", folder);
@@ -266,6 +307,7 @@ int main(void)
 		TEST(test_config),
 		TEST(test_bad_config),
 		TEST(test_init),
+		TEST(test_owner),
 		TEST(test_issue),
 		TEST(test_issue_usage),
 	};

@@ -23,7 +23,7 @@ static const struct fl_option options[] = {
 		.value_name = "URL",
 		.doc = "Where agents and flotactl find the coordinator: tls+tcp://ADDRESS:PORT or "
 		       "ipc:///PATH; may be given several times, an empty value forgets those "
-		       "before. Default: tls+tcp://0.0.0.0:7440 ipc:///run/flota/coordinator.sock.",
+		       "before. Default: tls+tcp://0.0.0.0:7440 ipc:///run/flota/coordinator/socket.",
 		.offset = AT(listen)},
 	{.name = "door",
 		.type = FL_OPTION_LIST,
@@ -119,7 +119,7 @@ static enum fl_code complete_listen(struct config *config, struct fl_error *err)
 	if (config->listen.n > 0)
 		return FL_OK;
 	FL_TRY(fl_strv_add(&config->listen, "tls+tcp://0.0.0.0:7440", err));
-	return fl_strv_add(&config->listen, "ipc:///run/flota/coordinator.sock", err);
+	return fl_strv_add(&config->listen, "ipc:///run/flota/coordinator/socket", err);
 }
 
 enum fl_code config_load(

@@ -151,7 +151,7 @@ static void on_request_gone(struct transport_request *request, void *userdata)
 	daemon_of(userdata)->gone++;
 }
 
-/* ipc:///run/flota/coordinator.sock wants its folder; only root's programs pass through it. */
+/* ipc:///run/flota/coordinator/socket wants its folder. */
 static enum fl_code make_socket_folders(const struct config *config, struct fl_error *err)
 {
 	static const char scheme[] = "ipc://";

@@ -30,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -322,6 +323,22 @@ void transport_call_cancel(struct transport_call *call)
 /* ---- The link ------------------------------------------------------------------------------- */
 
 /* Whether who answered may be our coordinator. Over TLS the handshake has seen to it. */
+/* Whether @uid may listen at @path: root, we ourselves, and whose folder it is in, who could put
+ * anything there; in one that anybody writes to that is root. */
+static bool may_listen(uint64_t uid, const char *path)
+{
+	FL_CLEANUP(fl_freep) char *folder = fl_strdup(path);
+	char *slash = folder != NULL ? strrchr(folder, '/') : NULL;
+	struct stat st;
+
+	if (uid == 0 || uid == geteuid())
+		return true;
+	if (slash == NULL)
+		return false;
+	slash[1] = '\0';
+	return stat(folder, &st) == 0 && st.st_uid == uid;
+}
+
 static bool check_pipe(struct transport_client *client, nng_pipe pipe)
 {
 	struct link *link = &client->link;
@@ -338,9 +355,10 @@ static bool check_pipe(struct transport_client *client, nng_pipe pipe)
 		snprintf(link->why, sizeof(link->why), "the peer's user is not known");
 		return false;
 	}
-	if (uid == 0 || uid == geteuid())
+	if (may_listen(uid, client->url + strlen("ipc://")))
 		return true;
-	snprintf(link->why, sizeof(link->why), "user %llu listens there, not root",
+	snprintf(link->why, sizeof(link->why),
+		"user %llu listens there, who is neither root nor the folder's owner",
 		(unsigned long long)uid);
 	return false;
 }

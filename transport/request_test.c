@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -137,6 +138,39 @@ static void user_that_is_not_root_is_refused(void **state)
 	assert_int_equal(stats.refused_total, 1);
 	assert_int_equal(stats.connections, 1);
 	close_pair(&f);
+}
+
+/* A daemon that is not root listens in a folder of its own, and nowhere else. */
+static void listener_that_is_not_root(void **state)
+{
+	static const uid_t other = 65534;
+	struct test_client client;
+	struct test_call call;
+	struct fixture f;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(uv_loop_init(&f.loop), 0);
+	/* Who listens is told by the effective user at listen(2). System calls: of this thread. */
+	assert_int_equal(syscall(SYS_setresuid, -1, other, -1), 0);
+	(void)syscall(SYS_setfsuid, 0);
+	test_server_open(&f.server, &f.loop, test_coordinator, ipc_url);
+	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
+
+	test_client_open(&client, &f.loop, ipc_url, NULL, false);
+	assert_int_equal(test_ask(&client, &f.loop, &call, "who", LONG_MS), FL_E_UNAVAILABLE);
+	assert_non_null(strstr(call.err.text, "user 65534 listens there"));
+	test_client_close(&client, &f.loop);
+
+	assert_int_equal(chown(test_folder(), other, (gid_t)-1), 0);
+	test_client_open(&client, &f.loop, ipc_url, NULL, false);
+	assert_int_equal(test_ask(&client, &f.loop, &call, "who", LONG_MS), FL_OK);
+	assert_string_equal(call.data, "local");
+	test_client_close(&client, &f.loop);
+	assert_int_equal(chown(test_folder(), 0, (gid_t)-1), 0);
+	test_server_close(&f.server);
+	test_loop_close(&f.loop);
 }
 
 static void socket_file_of_a_dead_daemon_is_replaced(void **state)
@@ -528,6 +562,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(request_and_reply),
 	cmocka_unit_test(request_and_reply_on_the_local_socket),
 	cmocka_unit_test(user_that_is_not_root_is_refused),
+	cmocka_unit_test(listener_that_is_not_root),
 	cmocka_unit_test(socket_file_of_a_dead_daemon_is_replaced),
 	cmocka_unit_test(held_replies_are_given_out_of_order),
 	cmocka_unit_test(each_request_knows_its_peer),
