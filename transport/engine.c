@@ -20,11 +20,12 @@
 
 struct tls_endpoint {
 	atomic_uint refs; /* of its owner and of nng's config */
-	struct tls_credentials *credentials;
 	enum tls_role role;
+	struct revoked *revoked; /* nullable */
 	nng_tls_config *config;
 	atomic_uint_fast64_t refused;
 	pthread_mutex_t lock;
+	struct tls_credentials *credentials; /* of the next session; guarded by lock */
 	char trouble[256]; /* guarded by lock */
 };
 
@@ -43,6 +44,7 @@ struct nng_tls_engine_config {
 struct nng_tls_engine_conn {
 	void *stream; /* nng's end: the argument of nng_tls_engine_send() and _recv() */
 	SSL *ssl; /* NULL before init() */
+	struct tls_credentials *credentials; /* the endpoint's when it began */
 	struct tls_endpoint
 		*endpoint; /* borrowed: nng holds the config while there is a connection */
 	struct tls_check check;
@@ -68,6 +70,7 @@ static void endpoint_unref(struct tls_endpoint *endpoint)
 		atomic_fetch_sub_explicit(&endpoint->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	tls_credentials_unref(endpoint->credentials);
+	revoked_unref(endpoint->revoked);
 	pthread_mutex_destroy(&endpoint->lock);
 	free(endpoint);
 }
@@ -220,6 +223,16 @@ static int linger(struct nng_tls_engine_conn *conn)
 
 /* ---- What nng calls: connections ------------------------------------------------------------ */
 
+static struct tls_credentials *endpoint_credentials(struct tls_endpoint *endpoint)
+{
+	struct tls_credentials *credentials;
+
+	pthread_mutex_lock(&endpoint->lock);
+	credentials = tls_credentials_ref(endpoint->credentials);
+	pthread_mutex_unlock(&endpoint->lock);
+	return credentials;
+}
+
 static int conn_init(
 	struct nng_tls_engine_conn *conn, void *stream, struct nng_tls_engine_config *config)
 {
@@ -231,13 +244,16 @@ static int conn_init(
 	ERR_clear_error();
 	conn->stream = stream;
 	conn->endpoint = endpoint;
-	conn->check.own = tls_credentials_identity(endpoint->credentials);
+	conn->credentials = endpoint_credentials(endpoint);
+	conn->check.own = tls_credentials_identity(conn->credentials);
 	conn->check.role = endpoint->role;
-	conn->ssl = SSL_new(tls_credentials_context(endpoint->credentials));
+	conn->check.revoked = endpoint->revoked;
+	conn->ssl = SSL_new(tls_credentials_context(conn->credentials));
 	bio = BIO_new(bio_method);
 	if (conn->ssl == NULL || bio == NULL) {
 		BIO_free(bio);
 		SSL_free(FL_TAKE(conn->ssl));
+		tls_credentials_unref(FL_TAKE(conn->credentials));
 		return NNG_ENOMEM;
 	}
 	BIO_set_data(bio, conn);
@@ -253,6 +269,7 @@ static int conn_init(
 static void conn_fini(struct nng_tls_engine_conn *conn)
 {
 	SSL_free(FL_TAKE(conn->ssl));
+	tls_credentials_unref(FL_TAKE(conn->credentials));
 }
 
 static int conn_handshake(struct nng_tls_engine_conn *conn)
@@ -453,6 +470,24 @@ enum fl_code tls_endpoint_new(struct tls_credentials *credentials, enum tls_role
 	}
 	*ret_endpoint = endpoint;
 	return FL_OK;
+}
+
+void tls_endpoint_set_credentials(
+	struct tls_endpoint *endpoint, struct tls_credentials *credentials)
+{
+	struct tls_credentials *before;
+
+	pthread_mutex_lock(&endpoint->lock);
+	before = endpoint->credentials;
+	endpoint->credentials = tls_credentials_ref(credentials);
+	pthread_mutex_unlock(&endpoint->lock);
+	tls_credentials_unref(before);
+}
+
+void tls_endpoint_set_revoked(struct tls_endpoint *endpoint, struct revoked *revoked)
+{
+	fl_assert(endpoint->revoked == NULL);
+	endpoint->revoked = revoked_ref(revoked);
 }
 
 void tls_endpoint_free(struct tls_endpoint *endpoint)

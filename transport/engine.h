@@ -24,6 +24,13 @@ struct tls_endpoint;
 enum fl_code tls_endpoint_new(struct tls_credentials *credentials, enum tls_role role,
 	struct tls_endpoint **ret_endpoint, struct fl_error *err) FL_MUST_CHECK;
 
+/* For the sessions to come; a reference is taken. */
+void tls_endpoint_set_credentials(
+	struct tls_endpoint *endpoint, struct tls_credentials *credentials);
+
+/* Before the first session; a reference is taken. */
+void tls_endpoint_set_revoked(struct tls_endpoint *endpoint, struct revoked *revoked);
+
 /* nng may go on using it for connections that are not closed yet. */
 void tls_endpoint_free(struct tls_endpoint *endpoint);
 FL_DEFINE_CLEANUP(struct tls_endpoint *, tls_endpoint_free)

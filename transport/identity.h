@@ -6,7 +6,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -20,13 +22,19 @@ enum identity_kind {
 	IDENTITY_JOINER, /* a machine without a certificate, at the door for those; its address as name */
 };
 
-#define IDENTITY_PART_MAX 128U
+#define IDENTITY_PART_MAX  128U
+#define IDENTITY_PIN_BYTES 32U
 
 struct identity {
 	enum identity_kind kind;
 	char fleet[IDENTITY_PART_MAX];
 	char name[IDENTITY_PART_MAX]; /* of the operator or user; the machine's ID */
 	char tenant[IDENTITY_PART_MAX]; /* of a user */
+
+	/* Of a client that showed a certificate: SHA-256 of its key (SubjectPublicKeyInfo), and
+	 * whether another CA signed it than the one that signed ours. */
+	uint8_t key_pin[IDENTITY_PIN_BYTES];
+	bool is_of_other_ca;
 };
 
 /* Parts are 1 to 127 of [A-Za-z0-9._-], and not "." or "..". FL_E_INVALID says what is wrong with @uri. */

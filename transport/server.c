@@ -113,7 +113,9 @@ struct transport_server {
 	struct fl_mailbox *mailbox;
 	struct transport_server_handlers handlers;
 	void *userdata;
-	struct tls_credentials *credentials;
+	struct tls_credentials *credentials; /* of new listeners */
+	struct revoked *revoked;
+	char fleet[IDENTITY_PART_MAX];
 	size_t message_max, peer_bytes_max;
 	unsigned peer_requests_max;
 
@@ -346,9 +348,7 @@ static bool identify(const struct transport_server *server, nng_pipe pipe, struc
 		return false;
 	}
 	*ret = (struct identity){.kind = IDENTITY_LOCAL};
-	if (server->credentials != NULL)
-		memcpy(ret->fleet, tls_credentials_identity(server->credentials)->fleet,
-			sizeof(ret->fleet));
+	memcpy(ret->fleet, server->fleet, sizeof(ret->fleet));
 	return true;
 }
 
@@ -428,6 +428,7 @@ static void server_free(struct transport_server *server)
 		tls_endpoint_free(server->listeners[i].endpoint);
 	free(server->listeners);
 	tls_credentials_unref(server->credentials);
+	revoked_unref(server->revoked);
 	pthread_mutex_destroy(&server->lock);
 	free(server);
 }
@@ -490,6 +491,7 @@ static enum fl_code listen_at(struct transport_server *server, struct listener *
 			return FL_FAIL(err, FL_E_INVALID,
 				"cannot listen on %s: no certificate is configured", url);
 		FL_TRY(tls_endpoint_new(server->credentials, role, &listener->endpoint, err));
+		tls_endpoint_set_revoked(listener->endpoint, server->revoked);
 	}
 	rv = nng_listener_create(&listener->nng, server->socket, url);
 	if (rv == 0)
@@ -558,8 +560,12 @@ enum fl_code transport_server_open(struct transport_server **ret_server, uv_loop
 	fl_list_init(&server->idle_senders);
 	fl_list_init(&server->replies);
 	pthread_mutex_init(&server->lock, NULL);
-	if (config->credentials != NULL)
+	server->revoked = revoked_ref(config->revoked);
+	if (config->credentials != NULL) {
 		server->credentials = tls_credentials_ref(config->credentials);
+		memcpy(server->fleet, tls_credentials_identity(config->credentials)->fleet,
+			sizeof(server->fleet));
+	}
 	code = fl_mailbox_open(&server->mailbox, loop, bridge_drain, server, err);
 	if (code == FL_OK)
 		code = server_start(server, config, err);
@@ -621,6 +627,40 @@ void transport_server_close(
 		request_free(FL_LIST_ENTRY(node, struct transport_request, node));
 	server->closer.post.deliver = server_socket_closed;
 	bridge_closer_start(&server->closer, server->mailbox, server->socket);
+}
+
+/* ---- While it is open ----------------------------------------------------------------------- */
+
+void transport_server_set_credentials(
+	struct transport_server *server, struct tls_credentials *credentials)
+{
+	for (unsigned i = 0; i < server->n_listeners; i++)
+		if (server->listeners[i].endpoint != NULL)
+			tls_endpoint_set_credentials(server->listeners[i].endpoint, credentials);
+}
+
+/* A connection of the machine that is not closed yet. */
+static struct transport_peer *find_machine(struct transport_server *server, const char *machine_id)
+{
+	struct transport_peer *peer;
+
+	pthread_mutex_lock(&server->lock);
+	for (peer = server->peers; peer != NULL; peer = peer->hh.next)
+		if (peer->fsm.state == PEER_OPEN && peer->identity.kind == IDENTITY_MACHINE &&
+			strcmp(peer->identity.name, machine_id) == 0)
+			break;
+	pthread_mutex_unlock(&server->lock);
+	return peer;
+}
+
+void transport_server_drop_machine(
+	struct transport_server *server, const char *machine_id, const char *why)
+{
+	struct transport_peer *peer;
+
+	/* It cannot be freed under us: that is the loop's to do. */
+	while ((peer = find_machine(server, machine_id)) != NULL)
+		peer_drop(peer, why);
 }
 
 /* ---- What a user asks ----------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "transport/identity.h"
+#include "transport/revoked.h"
 #include "transport/tls.h"
 
 struct transport_server;
@@ -25,6 +26,8 @@ struct transport_server_config {
 	 * IDENTITY_JOINER. NULL-terminated; nullable. */
 	const char *const *doors;
 	struct tls_credentials *credentials; /* a reference is taken; nullable with only ipc */
+	struct revoked
+		*revoked; /* machines whose handshakes fail; a reference is taken; nullable */
 	size_t message_max; /* bytes; larger messages close their connection */
 	unsigned peer_requests_max; /* held at once by one connection; more are refused */
 	size_t peer_bytes_max; /* of requests held by one connection */
@@ -50,6 +53,14 @@ enum fl_code transport_server_open(struct transport_server **ret_server, uv_loop
  * from the loop. */
 void transport_server_close(
 	struct transport_server *server, void (*closed)(void *userdata), void *userdata);
+
+/* Others, of the same fleet, for the connections to come; those that are there stay as they are. */
+void transport_server_set_credentials(
+	struct transport_server *server, struct tls_credentials *credentials);
+
+/* Closes all connections of a machine. */
+void transport_server_drop_machine(
+	struct transport_server *server, const char *machine_id, const char *why);
 
 /* Borrowed, valid until the request is answered or gone. */
 const struct identity *transport_request_identity(const struct transport_request *request);

@@ -82,6 +82,22 @@ static enum fl_code load_ca(SSL_CTX *context, const char *path, struct fl_error 
 	return FL_OK;
 }
 
+/* What is behind the certificate. Without it OpenSSL shows the CA that we trust. */
+static enum fl_code load_chain(SSL_CTX *context, BIO *bio, const char *path, struct fl_error *err)
+{
+	X509 *certificate;
+
+	while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+		if (SSL_CTX_add0_chain_cert(context, certificate) == 1)
+			continue;
+		X509_free(certificate);
+		return FL_FAIL(err, FL_E_INVALID, "the certificates behind the first in %s: %s",
+			path, openssl_reason());
+	}
+	ERR_clear_error();
+	return FL_OK;
+}
+
 static enum fl_code load_certificate(
 	SSL_CTX *context, const char *path, X509 **ret_certificate, struct fl_error *err)
 {
@@ -97,6 +113,7 @@ static enum fl_code load_certificate(
 			openssl_reason());
 	if (SSL_CTX_use_certificate(context, certificate) != 1)
 		return FL_FAIL(err, FL_E_INVALID, "the certificate %s: %s", path, openssl_reason());
+	FL_TRY(load_chain(context, bio, path, err));
 	*ret_certificate = FL_TAKE(certificate);
 	return FL_OK;
 }
@@ -151,8 +168,11 @@ static enum fl_code check_signature(SSL_CTX *context, X509 *certificate, struct 
 	FL_CLEANUP(X509_STORE_CTX_freep) X509_STORE_CTX *store = X509_STORE_CTX_new();
 	char why[256];
 
-	if (store == NULL ||
-		X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(context), certificate, NULL) != 1)
+	STACK_OF(X509) *chain = NULL;
+
+	if (store == NULL || SSL_CTX_get0_chain_certs(context, &chain) != 1 ||
+		X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(context), certificate, chain) !=
+			1)
 		return FL_FAIL_NO_MEMORY(err);
 	X509_STORE_CTX_set_flags(store, X509_V_FLAG_NO_CHECK_TIME);
 	if (X509_verify_cert(store) == 1)

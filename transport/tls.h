@@ -19,14 +19,15 @@ struct tls_files {
 
 struct tls_credentials; /* loaded and checked, immutable, counted */
 
-/* Loads and checks that the key is the certificate's, that the CA signed it, that it names an
+/* Behind the certificate its file may hold those of CAs, which are shown with it: for peers that know
+ * an older CA only. Loads and checks that the key is the certificate's, that the CA signed it, that it names an
  * identity (a URI of identity.h in its subject alternative names) and may be used for it: key usage
  * digitalSignature, extended key usage serverAuth for a coordinator and clientAuth for others. Its
  * dates are checked at each handshake. Errors name the file and what to do. */
 enum fl_code tls_credentials_load(const struct tls_files *files,
 	struct tls_credentials **ret_credentials, struct fl_error *err) FL_MUST_CHECK;
 
-#define TLS_PIN_BYTES 32U
+#define TLS_PIN_BYTES IDENTITY_PIN_BYTES
 
 /* Of a machine that has no certificate yet: it shows none, and takes for the coordinator whose
  * certificate the CA with this key signed, before a byte is sent. The pin is SHA-256 of that key

@@ -155,6 +155,28 @@ static enum fl_code check_peer(struct tls_check *check, X509 *certificate, struc
 	return FL_OK;
 }
 
+/* By which key, and which CA, the peer is who it is. */
+static enum fl_code note_key(
+	SSL *ssl, struct tls_check *check, X509 *certificate, struct fl_error *err)
+{
+	const ASN1_OCTET_STRING *ours = X509_get0_authority_key_id(SSL_get_certificate(ssl));
+	const ASN1_OCTET_STRING *its = X509_get0_authority_key_id(certificate);
+
+	check->peer.is_of_other_ca =
+		ours != NULL && its != NULL && ASN1_OCTET_STRING_cmp(ours, its) != 0;
+	return tls_certificate_pin(certificate, check->peer.key_pin, err);
+}
+
+static int check_not_revoked(struct tls_check *check, X509_STORE_CTX *store)
+{
+	if (check->revoked == NULL || check->peer.kind != IDENTITY_MACHINE ||
+		!revoked_has(check->revoked, check->peer.name))
+		return 1;
+	snprintf(check->why, sizeof(check->why), "machine %s was revoked", check->peer.name);
+	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REVOKED); /* its alert says so */
+	return 0;
+}
+
 /* SSL_CTX_set_verify(3): called from the root down to the peer's own certificate, each time one has
  * passed OpenSSL's checks (@ok) or failed one. */
 static int on_verify(int ok, X509_STORE_CTX *store)
@@ -171,8 +193,12 @@ static int on_verify(int ok, X509_STORE_CTX *store)
 	}
 	if (X509_STORE_CTX_get_error_depth(store) > 0)
 		return 1;
-	if (check_peer(check, certificate, &err) == FL_OK)
-		return 1;
+	if (check_peer(check, certificate, &err) == FL_OK) {
+		if (check->role == TLS_CLIENT)
+			return 1;
+		if (note_key(ssl, check, certificate, &err) == FL_OK)
+			return check_not_revoked(check, store);
+	}
 	snprintf(check->why, sizeof(check->why), "%.*s", (int)sizeof(check->why) - 1, err.text);
 	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
 	return 0;
@@ -205,6 +231,9 @@ static int verify_with(X509_STORE_CTX *outer, SSL *ssl, X509 *ca)
 		X509_STORE_CTX_init(inner, trusted, X509_STORE_CTX_get0_cert(outer),
 			X509_STORE_CTX_get0_untrusted(outer)) == 1 &&
 		X509_STORE_CTX_set_ex_data(inner, SSL_get_ex_data_X509_STORE_CTX_idx(), ssl) == 1) {
+		/* The pin may be that of a CA which another one has signed for the while of a
+		 * change from one to the other. */
+		X509_STORE_CTX_set_flags(inner, X509_V_FLAG_PARTIAL_CHAIN);
 		X509_STORE_CTX_set_verify_cb(inner, on_verify);
 		ok = X509_verify_cert(inner) == 1;
 		X509_STORE_CTX_set_error(outer, X509_STORE_CTX_get_error(inner));

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "transport/identity.h"
+#include "transport/revoked.h"
 #include "transport/tls.h"
 
 enum tls_role {
@@ -21,6 +22,7 @@ enum tls_role {
 struct tls_check {
 	const struct identity *own; /* of no fleet yet when we join one */
 	enum tls_role role;
+	struct revoked *revoked; /* machines that are not let in; nullable */
 	struct identity peer; /* valid once the handshake has ended well */
 	char why[256]; /* why the peer's certificate was refused; "" while it was not */
 };
