@@ -1,9 +1,11 @@
 #include "coordinator/config.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "coordinator/https.h"
 #include "transport/door.h"
 
 /* A lease below a second would turn every hiccup of a network into a lost machine. */
@@ -32,6 +34,13 @@ static const struct fl_option options[] = {
 		       "nothing else is heard there. May be given several times. Default: the "
 		       "first TLS address of --listen, one port higher; \"none\" keeps it shut.",
 		.offset = AT(doors)},
+	{.name = "https",
+		.type = FL_OPTION_STRING,
+		.value_name = "[ADDRESS:]PORT",
+		.doc = "Where machines that have nothing of flota yet find its agent: "
+		       "https://HOST:PORT/agents/VERSION/ARCH/flota-agent, and /healthz. Default: "
+		       "the first --door, one port higher; \"none\" keeps it shut.",
+		.offset = AT(https)},
 	{.name = "certificate-life",
 		.type = FL_OPTION_DURATION,
 		.min = LIFE_MIN_MS,
@@ -88,6 +97,7 @@ const struct fl_program config_program = {
 
 void config_fini(struct config *config)
 {
+	free(FL_TAKE(config->https_address));
 	fl_options_fini(&config_program.table, config);
 }
 
@@ -112,6 +122,25 @@ static enum fl_code complete_door(struct config *config, struct fl_error *err)
 	return FL_OK;
 }
 
+/* Without a door nobody joins, and nobody needs an agent from here either. */
+static enum fl_code complete_https(struct config *config, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep) char *beside = NULL;
+	const char *listen = config->https;
+
+	if (listen != NULL && strcmp(listen, "none") == 0)
+		return FL_OK;
+	if (listen == NULL && config->doors.n > 0) {
+		FL_TRY(door_beside(config->doors.items[0], &beside, err));
+		listen = beside != NULL ? strstr(beside, "://") : NULL;
+		listen = listen != NULL ? listen + strlen("://") : NULL;
+	}
+	if (listen == NULL)
+		return FL_OK;
+	config->has_https = true;
+	return https_parse_listen(listen, &config->https_address, &config->https_port, err);
+}
+
 /* No default in the table: there it would be added to, and a coordinator that was told to listen
  * on one address would still listen on all. */
 static enum fl_code complete_listen(struct config *config, struct fl_error *err)
@@ -131,6 +160,8 @@ enum fl_code config_load(
 	code = complete_listen(config, err);
 	if (code == FL_OK)
 		code = complete_door(config, err);
+	if (code == FL_OK)
+		code = complete_https(config, err);
 	if (code != FL_OK)
 		config_fini(config);
 	return code;

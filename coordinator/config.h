@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/program.h"
@@ -14,6 +15,10 @@
 struct config {
 	struct fl_strv listen;
 	struct fl_strv doors;
+	char *https; /* as it was given */
+	char *https_address; /* NULL: all */
+	uint16_t https_port;
+	bool has_https;
 	uint64_t certificate_life_ms;
 	char *data_directory;
 	uint64_t lease_ms;

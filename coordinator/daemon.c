@@ -31,6 +31,7 @@
 #include "coordinator/descriptors.h"
 #include "coordinator/exchange.h"
 #include "coordinator/followers.h"
+#include "coordinator/https.h"
 #include "coordinator/store/sqlite.h"
 #include "coordinator/tokens.h"
 #include "coordinator/watches.h"
@@ -64,6 +65,7 @@ struct daemon {
 	unsigned gone; /* exchanges since memory was last given back */
 	struct tls_credentials *credentials;
 	struct transport_server *server;
+	struct https *https; /* NULL: none */
 	enum fl_code code; /* what it ends with */
 	struct fl_error err;
 };
@@ -104,6 +106,7 @@ static void close_all(struct daemon *daemon)
 	fl_fsm_move(&daemon->life, LIFE_CLOSING, "all is on disk, or never will be");
 	deadlines_clear(daemon->coordinator.deadlines, &daemon->stop);
 	calls_end_all(daemon->coordinator.calls);
+	https_close(FL_TAKE(daemon->https));
 	if (daemon->server != NULL)
 		transport_server_close(daemon->server, on_server_closed, daemon);
 	else
@@ -197,12 +200,40 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 		&daemon->server, &daemon->loop, &config, &handlers, &daemon->coordinator, err);
 }
 
+/* Only beside the CA: a certificate of the fleet's is what machines trust that do not know it yet. */
+static enum fl_code open_https(struct daemon *daemon, struct fl_error *err)
+{
+	const struct config *config = daemon->coordinator.config;
+	const char *directory = config->data_directory;
+	FL_CLEANUP(fl_freep) char *certificate = fl_printf("%s/coordinator.crt", directory);
+	FL_CLEANUP(fl_freep) char *key = fl_printf("%s/coordinator.key", directory);
+	FL_CLEANUP(fl_freep) char *agents = fl_printf("%s/agents", directory);
+	const struct https_config https = {.address = config->https_address,
+		.port = config->https_port,
+		.certificate = certificate,
+		.key = key,
+		.directory = agents};
+
+	if (!config->has_https || daemon->coordinator.ca == NULL)
+		return FL_OK;
+	if (certificate == NULL || key == NULL || agents == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	FL_TRY(fl_mkdir_all(agents, 0700, err));
+	FL_TRY(https_open(&daemon->https, &https, err));
+	fl_log(FL_INFO, "coordinator.https", "address=%s port=%u",
+		config->https_address != NULL ? config->https_address : "*",
+		(unsigned)https_port(daemon->https));
+	return FL_OK;
+}
+
 static void serve(struct daemon *daemon)
 {
 	const struct config *config = daemon->coordinator.config;
 	const struct core *core = daemon->coordinator.core;
 
 	daemon->code = listen_on_all(daemon, &daemon->err);
+	if (daemon->code == FL_OK)
+		daemon->code = open_https(daemon, &daemon->err);
 	if (daemon->code != FL_OK) {
 		stop(daemon, "cannot listen");
 		return;
