@@ -46,6 +46,8 @@ static const struct field_limit {
 	{&pb__events_reply__descriptor, "events", LIMIT_EVENTS, 0},
 	{&pb__event__descriptor, "text", 0, LIMIT_TEXT},
 	{&pb__machine_record__descriptor, "closed_reason", 0, LIMIT_TEXT},
+	{&pb__machine__descriptor, "revoked_reason", 0, LIMIT_TEXT},
+	{&pb__member_record__descriptor, "ended_reason", 0, LIMIT_TEXT},
 	{&pb__why_reply__descriptor, "summary", 0, LIMIT_TEXT},
 	{&pb__why_reply__descriptor, "machines", LIMIT_MACHINES, 0},
 	{&pb__refusal__descriptor, "reason", 0, LIMIT_TEXT},

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "coordinator/core/internal.h"
+#include "coordinator/core/members.h"
 #include "proto/wire.h"
 
 #define STORE_FORMAT 1U
@@ -40,6 +41,8 @@ enum fl_code core_new(
 	core->wall_offset_ms = config->wall_offset_ms;
 	fl_list_init(&core->overflows);
 	fl_list_init(&core->reap);
+	fl_list_init(&core->refused_keys);
+	fl_list_init(&core->deletions);
 	axis_init(&core->each_machine);
 	events_init(core);
 	core->lease_ms = config->lease_ms != 0 ? config->lease_ms : CORE_LEASE_MS_DEFAULT;
@@ -62,6 +65,8 @@ void core_free(struct core *core)
 	units_free(core);
 	machines_free(core);
 	join_fini(core);
+	members_fini(core);
+	deletions_fini(core);
 	events_fini(core);
 	free(core->store_id);
 	free(core->fleet);
@@ -207,7 +212,7 @@ static enum fl_code load_record(struct core *core, const ProtobufCMessageDescrip
 		else if (type == &pb__token_record__descriptor)
 			code = join_load_token(core, (const Pb__TokenRecord *)message, err);
 		else if (type == &pb__member_record__descriptor)
-			code = join_load_member(core, (const Pb__MemberRecord *)message, err);
+			code = member_load(core, (const Pb__MemberRecord *)message, err);
 		else if (((const Pb__UnitRecord *)message)->destroyed)
 			code = load_destroyed(core, (const Pb__UnitRecord *)message, err);
 		else
@@ -283,6 +288,7 @@ enum fl_code core_loaded(
 		FL_TRY(place_stored(core, unit, err));
 	replicas_restore(core);
 	leases_begin(core);
+	members_loaded(core);
 	core->old_leases_end_ms = now_ms + core->stored_lease_ms;
 	settle(core);
 	FL_TRY(rollouts_loaded(core, err));

@@ -83,6 +83,7 @@ struct core_sync {
 	uint64_t revision;
 	const Pb__MachineInfo *info; /* nullable */
 	const char *peer_address; /* nullable; where info names no address */
+	const uint8_t *key_pin; /* of the key it has shown; nullable */
 };
 
 /* A ReportRequest. FL_E_NOT_FOUND: an unknown machine. States of placements that are not this
@@ -102,6 +103,7 @@ struct core_tokens {
 	const Pb__TokensRequest *request; /* borrowed for the call */
 	const char *new_id; /* of CREATE: random */
 	const uint8_t *secret_hash; /* of CREATE */
+	const char *ca_id; /* of CREATE: of the CA whose key it names; nullable */
 	const char *by; /* who asks */
 	uint64_t wall_ms; /* since 1970 */
 };
@@ -119,18 +121,22 @@ struct core_join {
 	const char *certificate; /* PEM */
 	bool renews; /* the machine has shown a certificate that is good still */
 	uint32_t generation; /* of that */
+	const uint8_t *shown_pin; /* of its key; nullable */
+	const char *ca_id; /* of the CA that signed @certificate; nullable */
 	uint64_t wall_ms;
 };
 
 #define CORE_DRAIN_DEADLINE_MS_MAX (UINT64_C(365) * 24 * 3600 * 1000)
 
-/* One machine of a MachineChangeRequest. FL_E_NOT_FOUND, FL_E_INVALID. */
+/* One machine of a MachineChangeRequest. FL_E_NOT_FOUND, FL_E_INVALID, FL_E_STATE. */
 struct core_machine_change {
 	Pb__MachineChangeRequest__Verb verb;
 	const char *machine_id; /* or the beginning of it that no other has */
 	const char *by, *reason;
 	uint64_t deadline_ms; /* of DRAIN, from now; 0 = none */
 	uint32_t parallel; /* of DRAIN; 0 = the default */
+	bool force; /* of REMOVE */
+	const uint8_t *key_pin; /* of ADOPT; NULL: the key that it is known by */
 };
 
 /* One move of a RebalanceRequest. FL_E_NOT_FOUND, FL_E_STATE, FL_E_INVALID: it is not begun. */
@@ -305,6 +311,14 @@ enum fl_code core_placement_find(const struct core *core, const char *name, cons
 enum fl_code core_assignment(const struct core *core, const char *machine_id, const char *store_id,
 	uint64_t since, uint64_t durable, Pb__SyncReply **ret_reply,
 	struct fl_error *err) FL_MUST_CHECK;
+
+/* Whether a machine is heard that has shown a certificate for this key: one that was not revoked or
+ * removed, and is not known by another key since (@key_pin is NULL: whatever its key). FL_E_DENIED. */
+enum fl_code core_member_check(const struct core *core, const char *machine_id,
+	const uint8_t *key_pin, struct fl_error *err) FL_MUST_CHECK;
+
+/* The first ID greater than @after of those whose certificates do not count, or NULL. */
+const char *core_revoked_next(const struct core *core, const char *after);
 
 /* The tokens that still let somebody in, by ID, or the one with @id (nullable); the caller's. */
 enum fl_code core_tokens_list(const struct core *core, const char *id, uint64_t wall_ms,

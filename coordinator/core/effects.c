@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "coordinator/core/internal.h"
+#include "coordinator/core/members.h"
 #include "proto/wire.h"
 
 /* How far the stored number is ahead when it is written. Half of it may be given out before it
@@ -54,6 +55,39 @@ void mark_machine_write(struct core *core, struct machine *machine)
 {
 	if (!fl_list_linked(&machine->write.link))
 		fl_list_append(&core->effects->writes, &machine->write.link);
+}
+
+struct deletion {
+	struct mark write;
+	struct fl_list all; /* of core->deletions */
+	char key[];
+};
+
+bool mark_machine_deleted(struct core *core, const struct machine *machine)
+{
+	size_t size = sizeof(CORE_KEY_MACHINE) + strlen(machine->id);
+	struct deletion *deletion = malloc(sizeof(*deletion) + size);
+
+	if (deletion == NULL)
+		return false;
+	*deletion = (struct deletion){.write.kind = MARK_DELETED};
+	snprintf(deletion->key, size, "%s%s", CORE_KEY_MACHINE, machine->id);
+	fl_list_append(&core->deletions, &deletion->all);
+	fl_list_append(&core->effects->writes, &deletion->write.link);
+	return true;
+}
+
+static void deletion_free(struct deletion *deletion)
+{
+	fl_list_remove(&deletion->write.link);
+	fl_list_remove(&deletion->all);
+	free(deletion);
+}
+
+void deletions_fini(struct core *core)
+{
+	while (!fl_list_empty(&core->deletions))
+		deletion_free(FL_LIST_ENTRY(core->deletions.next, struct deletion, all));
 }
 
 void mark_unit_changed(struct core *core, struct unit *unit)
@@ -205,9 +239,16 @@ enum fl_code core_pop_write(struct core *core, struct core_effects *effects,
 		case MARK_MEMBER:
 			FL_TRY(join_pack(mark, &write, err));
 			break;
+		case MARK_DELETED:
+			snprintf(write.key, sizeof(write.key), "%s",
+				FL_CONTAINER(mark, struct deletion, write)->key);
+			break;
 		}
 		fl_list_remove(&mark->link);
-		join_packed(core, mark);
+		if (mark->kind == MARK_DELETED)
+			deletion_free(FL_CONTAINER(mark, struct deletion, write));
+		else
+			join_packed(core, mark);
 	} else {
 		*ret_any = false;
 		return FL_OK;

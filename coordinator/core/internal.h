@@ -9,6 +9,7 @@
  *	replicas.c  the instances that a template with Replicas= makes
  *	rollout.c   a changed file on its way, and back; rollout_store.c: what is kept of it
  *	join.c      tokens, and who became a member of the fleet with one
+ *	members.c   the members, and who is no longer one (members.h)
  *	machines.c  machines, their metadata
  *	pools.c     machines in the order in which a placement tries them
  *	claims.c    memory and CPUs: what units claim, what machines offer
@@ -49,6 +50,7 @@ enum mark_kind {
 	MARK_MACHINE,
 	MARK_TOKEN,
 	MARK_MEMBER,
+	MARK_DELETED, /* a machine's record that is to go */
 };
 
 /* A record that is to be written. */
@@ -182,6 +184,7 @@ struct machine {
 	uint64_t
 		booted_ms; /* when it was first heard of with its boot ID; 0: before this core began */
 	bool heard; /* since this core began */
+	bool is_revoked; /* members.c */
 	struct fl_list lease; /* of core->leases, by last_heard_ms; not while LOST */
 	struct fl_list suspect; /* of core->suspects: lost, and its units not yet moved */
 
@@ -446,6 +449,9 @@ struct core {
 	size_t n_events, events_bytes;
 	uint64_t events_forgotten; /* events up to this index may be missing */
 	struct event_limit refusals; /* events of machines that were not let in */
+	struct fl_list refused_keys; /* what the newest of them showed: members.c */
+	size_t n_refused_keys;
+	struct fl_list deletions; /* of records, until they are written */
 };
 
 int unit_compare(const struct unit *a, const struct unit *b);
@@ -494,6 +500,9 @@ static inline bool unit_is_active(const struct unit *unit)
 uint64_t core_next_revision(struct core *core);
 void mark_unit_write(struct core *core, struct unit *unit);
 void mark_machine_write(struct core *core, struct machine *machine);
+/* The machine's record is to go. false: no memory. */
+bool mark_machine_deleted(struct core *core, const struct machine *machine);
+void deletions_fini(struct core *core);
 /* Something that people see of the unit changed: it takes a new revision. */
 void mark_unit_changed(struct core *core, struct unit *unit);
 void mark_machine_changed(struct core *core, struct machine *machine);
@@ -591,6 +600,9 @@ static inline bool placement_is_held(const struct placement *placement)
 
 enum fl_code core_do_machine(struct core *core, const struct core_machine_change *change,
 	struct fl_error *err) FL_MUST_CHECK;
+/* By its ID, or by the beginning of it that no other has. */
+enum fl_code machine_named(const struct core *core, const char *id, struct machine **ret_machine,
+	struct fl_error *err) FL_MUST_CHECK;
 /* Whether the unit may not come to the machine for what an operator said of it. */
 bool machine_keeps_away(const struct machine *machine, const struct unit *unit);
 /* "cordoned by ana: disk change" */
@@ -676,26 +688,6 @@ void machine_in_session(struct machine *machine, uint64_t session);
 enum fl_code core_do_report(struct core *core, const struct core_report *report,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
 
-/* ---- join.c ------------------------------------------------------------------------------ */
-
-enum fl_code join_load_token(
-	struct core *core, const Pb__TokenRecord *record, struct fl_error *err) FL_MUST_CHECK;
-enum fl_code join_load_member(
-	struct core *core, const Pb__MemberRecord *record, struct fl_error *err) FL_MUST_CHECK;
-void join_fini(struct core *core);
-enum fl_code core_do_tokens(
-	struct core *core, const struct core_tokens *event, struct fl_error *err) FL_MUST_CHECK;
-enum fl_code core_do_join(struct core *core, const struct core_join *join,
-	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
-
-/* The record of a MARK_TOKEN or MARK_MEMBER; and that it is written. */
-enum fl_code join_pack(
-	struct mark *mark, struct core_write *write, struct fl_error *err) FL_MUST_CHECK;
-void join_packed(struct core *core, struct mark *mark);
-
-/* What the machine's token said that it is; borrowed, none for one that did not join by itself. */
-size_t join_labels(const struct core *core, const char *machine_id, Pb__Metadata ***ret_labels);
-
 /* ---- machines.c -------------------------------------------------------------------------- */
 
 struct machine *machine_find(const struct core *core, const char *id);
@@ -712,6 +704,8 @@ void machine_info_set(struct core *core, struct machine *machine, struct machine
 
 enum fl_code machine_add(struct core *core, const char *id, struct machine_info *info,
 	struct machine **ret_machine, struct fl_error *err) FL_MUST_CHECK;
+/* Nothing is placed there, or held. */
+void machine_free(struct core *core, struct machine *machine);
 void machines_free(struct core *core);
 
 /* What it has, as its agent reports it; load and free memory change all the time. true: so did what
@@ -787,6 +781,8 @@ void machine_free_refresh(struct machine *machine);
 /* It was heard of, now: its lease begins again, it is up. O(1) when it was up. */
 void machine_heard(struct core *core, struct machine *machine);
 void leases_begin(struct core *core);
+/* Its lease ends now, and whatever the others look like its units are moved as a lost one's. */
+void machine_cut_off(struct core *core, struct machine *machine);
 /* Ends leases whose time is over and decides about the suspects. */
 void leases_check(struct core *core);
 /* Whether a unit whose file changed may leave its machine now, which is lost and has had its verdict.

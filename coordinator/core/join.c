@@ -16,36 +16,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "coordinator/core/internal.h"
+#include "coordinator/core/members.h"
 #include "proto/wire.h"
-
-struct token {
-	RB_ENTRY(token) link;
-	Pb__TokenRecord *record;
-	bool gone; /* in the tree until its record is deleted */
-	struct mark write;
-};
-
-struct member {
-	RB_ENTRY(member) link;
-	Pb__MemberRecord *record;
-	struct mark write;
-};
 
 static int token_compare(const struct token *a, const struct token *b)
 {
 	return strcmp(a->record->id, b->record->id);
 }
 
-static int member_compare(const struct member *a, const struct member *b)
-{
-	return strcmp(a->record->id, b->record->id);
-}
-
 RB_PROTOTYPE(token_tree, token, link, token_compare)
 RB_GENERATE(token_tree, token, link, token_compare)
-RB_PROTOTYPE(member_tree, member, link, member_compare)
-RB_GENERATE(member_tree, member, link, member_compare)
 
 /* ---- Records ----------------------------------------------------------------------------- */
 
@@ -57,14 +37,6 @@ static struct token *token_find(const struct core *core, const char *id)
 	return RB_FIND(token_tree, (struct token_tree *)&core->tokens, &key);
 }
 
-static struct member *member_find(const struct core *core, const char *id)
-{
-	Pb__MemberRecord record = {.id = (char *)id};
-	struct member key = {.record = &record};
-
-	return RB_FIND(member_tree, (struct member_tree *)&core->members, &key);
-}
-
 static void token_free(struct core *core, struct token *token)
 {
 	RB_REMOVE(token_tree, &core->tokens, token);
@@ -73,21 +45,13 @@ static void token_free(struct core *core, struct token *token)
 	free(token);
 }
 
-static void member_free(struct core *core, struct member *member)
-{
-	RB_REMOVE(member_tree, &core->members, member);
-	fl_list_remove(&member->write.link);
-	core_message_free(&member->record->base);
-	free(member);
-}
-
 static void mark_write(struct core *core, struct mark *mark)
 {
 	if (!fl_list_linked(&mark->link))
 		fl_list_append(&core->effects->writes, &mark->link);
 }
 
-/* Copies @record into a token or member that has not been there. */
+/* Copies @record into a token that has not been there. */
 static struct token *token_add(struct core *core, const Pb__TokenRecord *record)
 {
 	struct token *token = FL_NEW(struct token);
@@ -103,46 +67,12 @@ static struct token *token_add(struct core *core, const Pb__TokenRecord *record)
 	return token;
 }
 
-static struct member *member_add(struct core *core, const Pb__MemberRecord *record)
-{
-	struct member *member = FL_NEW(struct member);
-
-	if (member != NULL)
-		member->record = (Pb__MemberRecord *)message_copy(&record->base);
-	if (member == NULL || member->record == NULL) {
-		free(member);
-		return NULL;
-	}
-	member->write.kind = MARK_MEMBER;
-	RB_INSERT(member_tree, &core->members, member);
-	return member;
-}
-
-/* Changes a member's record, or makes it; nothing has happened where this fails. */
-static struct member *member_put(
-	struct core *core, struct member *member, const Pb__MemberRecord *record)
-{
-	ProtobufCMessage *copy;
-
-	if (member == NULL)
-		return member_add(core, record);
-	copy = message_copy(&record->base);
-	if (copy == NULL)
-		return NULL;
-	core_message_free(&member->record->base);
-	member->record = (Pb__MemberRecord *)copy;
-	return member;
-}
-
 void join_fini(struct core *core)
 {
-	struct token *token, *next_token;
-	struct member *member, *next_member;
+	struct token *token, *following;
 
-	RB_FOREACH_SAFE (token, token_tree, &core->tokens, next_token)
+	RB_FOREACH_SAFE (token, token_tree, &core->tokens, following)
 		token_free(core, token);
-	RB_FOREACH_SAFE (member, member_tree, &core->members, next_member)
-		member_free(core, member);
 }
 
 enum fl_code join_load_token(struct core *core, const Pb__TokenRecord *record, struct fl_error *err)
@@ -151,15 +81,6 @@ enum fl_code join_load_token(struct core *core, const Pb__TokenRecord *record, s
 		token_find(core, record->id) != NULL)
 		return FL_FAIL(err, FL_E_INVALID, "token ID \"%s\"", record->id);
 	return token_add(core, record) != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
-}
-
-enum fl_code join_load_member(
-	struct core *core, const Pb__MemberRecord *record, struct fl_error *err)
-{
-	if (*record->id == '\0' || record->key_pin.len != CORE_HASH_BYTES ||
-		member_find(core, record->id) != NULL)
-		return FL_FAIL(err, FL_E_INVALID, "member ID \"%s\"", record->id);
-	return member_add(core, record) != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
 }
 
 enum fl_code join_pack(struct mark *mark, struct core_write *write, struct fl_error *err)
@@ -197,6 +118,15 @@ static void token_end(struct core *core, struct token *token)
 {
 	token->gone = true;
 	mark_write(core, &token->write);
+}
+
+void join_end_tokens_of(struct core *core, const char *machine_id)
+{
+	struct token *token;
+
+	RB_FOREACH (token, token_tree, &core->tokens)
+		if (!token->gone && strcmp(token->record->machine_id, machine_id) == 0)
+			token_end(core, token);
 }
 
 /* Those that let nobody in any more are kept for a day, so that who comes late hears why. */
@@ -253,6 +183,8 @@ static enum fl_code create(struct core *core, const struct core_tokens *event, s
 	record.labels = request->metadata;
 	record.n_labels = request->n_metadata;
 	record.created_by = (char *)event->by;
+	if (event->ca_id != NULL)
+		record.ca_id = (char *)event->ca_id;
 	if (token_find(core, event->new_id) != NULL)
 		return FL_FAIL(err, FL_E_EXISTS, "token %s exists", event->new_id);
 	token = token_add(core, &record);
@@ -353,11 +285,6 @@ enum fl_code core_tokens_list(const struct core *core, const char *id, uint64_t 
 
 /* ---- Coming in --------------------------------------------------------------------------- */
 
-static bool has_pin(const struct member *member, const uint8_t *pin)
-{
-	return memcmp(member->record->key_pin.data, pin, CORE_HASH_BYTES) == 0;
-}
-
 /* What the token that it shows says of the machine. */
 static enum fl_code check_token(const struct core_join *join, const struct token *token,
 	const struct member *member, struct fl_error *err)
@@ -378,12 +305,15 @@ static enum fl_code check_token(const struct core_join *join, const struct token
 	if (*record->machine_id != '\0' && strcmp(record->machine_id, join->machine_id) != 0)
 		return FL_FAIL(err, FL_E_DENIED, "token %s is for machine %s, not %s", record->id,
 			record->machine_id, join->machine_id);
-	if (member != NULL && *record->machine_id == '\0')
-		return FL_FAIL(err, FL_E_DENIED,
-			"machine %s is a member already, with another key; to let it in anew: "
-			"\"flotactl token create --machine=%s\"",
-			join->machine_id, join->machine_id);
-	return FL_OK;
+	if (*record->machine_id != '\0' || member == NULL ||
+		member->record->standing == PB__MEMBER_RECORD__STANDING__REMOVED)
+		return FL_OK;
+	if (member_is_out(member))
+		return member_refuse(member, err);
+	return FL_FAIL(err, FL_E_DENIED,
+		"machine %s is a member already, with another key; to let it in anew: \"flotactl "
+		"token create --machine=%s\", or \"flotactl machine adopt\"",
+		join->machine_id, join->machine_id);
 }
 
 /* The token that it holds, if it holds one: whose secret is wrong does not hear whether there is
@@ -402,6 +332,11 @@ static enum fl_code find_token(const struct core *core, const struct core_join *
 	return FL_OK;
 }
 
+static const char *ca_id(const struct core_join *join)
+{
+	return join->ca_id != NULL ? join->ca_id : "";
+}
+
 static enum fl_code admit_by_token(struct core *core, const struct core_join *join,
 	struct member **member, struct fl_error *err)
 {
@@ -409,15 +344,13 @@ static enum fl_code admit_by_token(struct core *core, const struct core_join *jo
 	struct token *token;
 
 	FL_TRY(find_token(core, join, &token, err));
-	/* The reply was lost: it hears it again, even if the token has run out by now. */
-	if (*member != NULL && has_pin(*member, join->key_pin) &&
-		strcmp((*member)->record->token_id, join->token_id) == 0)
-		return FL_OK;
 	FL_TRY(check_token(join, token, *member, err));
 	record.id = (char *)join->machine_id;
 	record.key_pin.data = (uint8_t *)join->key_pin;
 	record.key_pin.len = CORE_HASH_BYTES;
+	record.previous_pin = record.key_pin;
 	record.certificate = (char *)join->certificate;
+	record.ca_id = (char *)ca_id(join);
 	record.generation = 1;
 	record.token_id = token->record->id;
 	record.labels = token->record->labels;
@@ -427,7 +360,6 @@ static enum fl_code admit_by_token(struct core *core, const struct core_join *jo
 		return FL_FAIL_NO_MEMORY(err);
 	token->record->uses_left--;
 	mark_write(core, &token->write);
-	mark_write(core, &(*member)->write);
 	core_note(core, FL_INFO, "machine.admitted", "machine=%s hostname=%s address=%s token=%s",
 		join->machine_id, join->hostname, join->address, token->record->id);
 	event_addf(core, "machine.admitted", NULL, NULL, "%.8s (%s) from %s with token %s",
@@ -435,39 +367,74 @@ static enum fl_code admit_by_token(struct core *core, const struct core_join *jo
 	return FL_OK;
 }
 
-/* Another certificate for a member, at the same key or a new one. */
+/* Another certificate for a member: at its key, the one before, or a new one. */
 static enum fl_code certify(struct core *core, const struct core_join *join, struct member **member,
 	uint32_t generation, struct fl_error *err)
 {
+	const ProtobufCBinaryData pin = {.data = (uint8_t *)join->key_pin, .len = CORE_HASH_BYTES};
 	Pb__MemberRecord record = PB__MEMBER_RECORD__INIT;
 
 	if (*member != NULL)
 		record = *(*member)->record;
+	if (!join->renews)
+		record.previous_pin = pin;
+	else if (join->shown_pin != NULL)
+		record.previous_pin = (ProtobufCBinaryData){
+			.data = (uint8_t *)join->shown_pin, .len = CORE_HASH_BYTES};
 	record.id = (char *)join->machine_id;
-	record.key_pin.data = (uint8_t *)join->key_pin;
-	record.key_pin.len = CORE_HASH_BYTES;
+	record.key_pin = pin;
+	record.confirmed = false;
 	record.certificate = (char *)join->certificate;
+	record.ca_id = (char *)ca_id(join);
 	record.generation = generation;
 	*member = member_put(core, *member, &record);
-	if (*member == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	mark_write(core, &(*member)->write);
-	return FL_OK;
+	return *member != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
 }
 
-/* Its certificate has run out. Only who holds the key can use another one for it. */
+/* Whether it comes with the key that it is known by; or with the one before, where the answer with
+ * the new one's certificate has never reached it. */
+static bool is_known(const struct core_join *join, const struct member *member)
+{
+	if (member == NULL || member_is_out(member))
+		return false;
+	return member_has_key(member, join->key_pin) ||
+	       (!member->record->confirmed && member_had_key(member, join->key_pin));
+}
+
+/* Only who holds the key can use a certificate for it. */
 static enum fl_code admit_by_key(struct core *core, const struct core_join *join,
 	struct member **member, struct fl_error *err)
 {
-	if (*member == NULL || !has_pin(*member, join->key_pin))
-		return FL_FAIL(err, FL_E_DENIED,
-			"machine %s is not a member with this key; \"flotactl token create\" "
-			"makes a token to let it in",
-			join->machine_id);
-	FL_TRY(certify(core, join, member, (*member)->record->generation, err));
+	const Pb__MemberRecord *record = (*member)->record;
+
+	/* The reply was lost: it hears it again, even if the token has run out by now. */
+	if (*join->token_id != '\0' && strcmp(record->token_id, join->token_id) == 0 &&
+		record->generation == 1 && *record->certificate != '\0')
+		return FL_OK;
+	FL_TRY(certify(core, join, member, record->generation, err));
 	core_note(core, FL_INFO, "machine.readmitted", "machine=%s address=%s", join->machine_id,
 		join->address);
 	return FL_OK;
+}
+
+static enum fl_code admit_nobody(
+	const struct core_join *join, const struct member *member, struct fl_error *err)
+{
+	if (member != NULL && member_is_out(member))
+		return member_refuse(member, err);
+	return FL_FAIL(err, FL_E_DENIED,
+		"machine %s is not a member with this key; \"flotactl token create\" makes a token "
+		"to let it in",
+		join->machine_id);
+}
+
+/* Whether the certificate with which it asks is one of those that count. */
+static bool may_go_on(const struct core_join *join, const struct member *member)
+{
+	return join->generation == member->record->generation &&
+	       (join->shown_pin == NULL || member->record->previous_pin.len == 0 ||
+		       member_has_key(member, join->shown_pin) ||
+		       member_had_key(member, join->shown_pin));
 }
 
 /* Its identity is proven. One whose certificate was made by hand becomes a member with this. */
@@ -476,19 +443,27 @@ static enum fl_code renew(struct core *core, const struct core_join *join, struc
 {
 	uint32_t generation = *member != NULL ? (*member)->record->generation : 0;
 
-	if (*member != NULL && has_pin(*member, join->key_pin))
-		return FL_OK; /* the reply was lost */
-	if (*member != NULL && join->generation != generation) {
+	if (*member != NULL && member_is_out(*member))
+		return member_refuse(*member, err);
+	if (*member != NULL && member_has_key(*member, join->key_pin)) {
+		if (*(*member)->record->certificate != '\0')
+			return FL_OK; /* the reply was lost */
+		return certify(core, join, member, generation + 1, err); /* it was adopted */
+	}
+	if (*member != NULL && !may_go_on(join, *member)) {
+		member_note_refused(core, join);
 		core_note(core, FL_WARNING, "machine.cloned",
 			"machine=%s address=%s generation=%u wanted=%u", join->machine_id,
 			join->address, join->generation, generation);
-		event_addf(core, "machine.cloned", NULL, NULL,
-			"%.8s: two machines go on from one disk's copy; the one at %s is refused",
-			join->machine_id, join->address);
+		if (event_limit_take(core, &core->refusals) <= EVENTS_PER_MINUTE)
+			event_addf(core, "machine.cloned", NULL, NULL,
+				"%.8s: two machines go on from one disk's copy; the one at %s is "
+				"refused",
+				join->machine_id, join->address);
 		return FL_FAIL(err, FL_E_DENIED,
 			"machine %s has renewed its certificate elsewhere since: this disk is a "
 			"copy, or was restored; let it in anew with \"flotactl token create "
-			"--machine=%s\"",
+			"--machine=%s\", or \"flotactl machine adopt\"",
 			join->machine_id, join->machine_id);
 	}
 	return certify(core, join, member, generation + 1, err);
@@ -519,11 +494,14 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 
 	if (join->renews)
 		code = renew(core, join, &member, err);
+	else if (is_known(join, member))
+		code = admit_by_key(core, join, &member, err);
 	else if (*join->token_id != '\0')
 		code = admit_by_token(core, join, &member, err);
 	else
-		code = admit_by_key(core, join, &member, err);
+		code = admit_nobody(join, member, err);
 	if (code == FL_E_DENIED && !join->renews) {
+		member_note_refused(core, join);
 		core_note(core, FL_NOTICE, "machine.refused", "machine=%s address=%s why=%s",
 			join->machine_id, join->address, fl_error_text(err));
 		/* Anybody can try. */
@@ -535,16 +513,4 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 	FL_TRY(code);
 	answer->certificate = certificate_reply(core, member->record);
 	return answer->certificate != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
-}
-
-/* ---- What a member is -------------------------------------------------------------------- */
-
-size_t join_labels(const struct core *core, const char *machine_id, Pb__Metadata ***ret_labels)
-{
-	const struct member *member = member_find(core, machine_id);
-
-	if (member == NULL)
-		return 0;
-	*ret_labels = member->record->labels;
-	return member->record->n_labels;
 }

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 
 #include "coordinator/core/internal.h"
+#include "coordinator/core/members.h"
 #include "proto/wire.h"
 
 #define HOLD_ABOVE_PERCENT 55
@@ -137,6 +138,25 @@ static void move_units(struct core *core, struct machine *machine)
 	}
 }
 
+static void lose(struct core *core, struct machine *machine, const char *why)
+{
+	if (machine_is_up(machine))
+		machine_pools_leave(machine);
+	fl_fsm_move(&machine->fsm, MACHINE_LOST, why);
+	fl_list_remove(&machine->lease);
+	core->n_leases--;
+	mark_units_changed(core, machine);
+	exclusive_machine_lost(core, machine);
+}
+
+void machine_cut_off(struct core *core, struct machine *machine)
+{
+	if (machine->fsm.state != MACHINE_LOST)
+		lose(core, machine, "it was revoked");
+	fl_list_remove(&machine->suspect);
+	move_units(core, machine);
+}
+
 static void machine_lose(struct core *core, struct machine *machine)
 {
 	core_note(core, FL_WARNING, "machine.lost",
@@ -145,13 +165,7 @@ static void machine_lose(struct core *core, struct machine *machine)
 		machine->n_units);
 	event_addf(core, "machine.lost", NULL, machine, "not heard of for %" PRIu64 " s, %u units",
 		(core->now_ms - machine->last_heard_ms) / 1000, machine->n_units);
-	if (machine_is_up(machine))
-		machine_pools_leave(machine);
-	fl_fsm_move(&machine->fsm, MACHINE_LOST, "its lease ended");
-	fl_list_remove(&machine->lease);
-	core->n_leases--;
-	mark_units_changed(core, machine);
-	exclusive_machine_lost(core, machine);
+	lose(core, machine, "its lease ended");
 	/* One that was not seen since the start and that nothing would leave has been away for
 	 * long: its silence says nothing about the coordinator. */
 	if (machine->heard || has_units_to_move(machine))
@@ -251,7 +265,7 @@ static enum fl_code read_info(struct core *core, const struct core_sync *sync,
 	FL_CLEANUP(fl_freep) Pb__Metadata **metadata = NULL;
 	Pb__MachineInfo info = *sync->info;
 	Pb__Metadata **labels = NULL;
-	size_t n = join_labels(core, sync->machine_id, &labels);
+	size_t n = member_labels(core, sync->machine_id, &labels);
 
 	if (n > 0) {
 		metadata = fl_new_array(n + info.n_metadata, sizeof(*metadata));
@@ -312,6 +326,7 @@ enum fl_code core_do_sync(struct core *core, const struct core_sync *sync, struc
 		return FL_FAIL(err, FL_E_NOT_FOUND,
 			"machine %s is not known here; its agent has to send what it is",
 			sync->machine_id);
+	member_confirm(core, sync->machine_id, sync->key_pin);
 	machine_heard(core, machine);
 	machine_in_session(machine, sync->session);
 	if (assignment_needs_reset(core, machine, sync->store_id, sync->revision))

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "coordinator/core/internal.h"
+#include "coordinator/core/members.h"
 #include "proto/wire.h"
 
 void core_message_free(ProtobufCMessage *message)
@@ -274,6 +275,7 @@ enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t 
 	const struct machine *machine = machine_find(core, id);
 	Pb__Machine view = PB__MACHINE__INIT; /* borrows all of it from the machine */
 	Pb__Claims claimed = PB__CLAIMS__INIT, offered = PB__CLAIMS__INIT;
+	Pb__RefusedKey refused = PB__REFUSED_KEY__INIT;
 	ProtobufCMessage *copy;
 	const Pb__MachineInfo *info;
 
@@ -307,6 +309,7 @@ enum fl_code core_machine_get(const struct core *core, const char *id, uint64_t 
 	view.last_heard_ms = now_ms - machine->last_heard_ms;
 	view.n_capabilities = info->n_capabilities;
 	view.capabilities = info->capabilities;
+	member_view(core, id, now_ms, &view, &refused);
 	copy = message_copy(&view.base);
 	if (copy == NULL)
 		return FL_FAIL_NO_MEMORY(err);

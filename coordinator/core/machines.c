@@ -263,24 +263,30 @@ enum fl_code machine_add(struct core *core, const char *id, struct machine_info 
 	return FL_OK;
 }
 
+void machine_free(struct core *core, struct machine *machine)
+{
+	if (machine_is_up(machine))
+		machine_pools_leave(machine);
+	RB_REMOVE(machine_tree, &core->machines, machine);
+	core->n_machines--;
+	axis_domain_remove(&core->each_machine, machine->domain);
+	fl_list_remove(&machine->lease);
+	fl_list_remove(&machine->suspect);
+	fl_list_remove(&machine->overflow);
+	fl_list_remove(&machine->helped);
+	fl_list_remove(&machine->globals);
+	fl_list_remove(&machine->write.link);
+	fl_list_remove(&machine->changed);
+	machine_scheduling_fini(machine);
+	machine_info_fini(core, &machine->info);
+	free(machine->id);
+	free(machine);
+}
+
 void machines_free(struct core *core)
 {
 	struct machine *machine, *following;
 
-	RB_FOREACH_SAFE (machine, machine_tree, &core->machines, following) {
-		if (machine_is_up(machine))
-			machine_pools_leave(machine);
-		RB_REMOVE(machine_tree, &core->machines, machine);
-		fl_list_remove(&machine->lease);
-		fl_list_remove(&machine->suspect);
-		fl_list_remove(&machine->overflow);
-		fl_list_remove(&machine->helped);
-		fl_list_remove(&machine->globals);
-		fl_list_remove(&machine->write.link);
-		fl_list_remove(&machine->changed);
-		machine_scheduling_fini(machine);
-		machine_info_fini(core, &machine->info);
-		free(machine->id);
-		free(machine);
-	}
+	RB_FOREACH_SAFE (machine, machine_tree, &core->machines, following)
+		machine_free(core, machine);
 }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "coordinator/core/internal.h"
+#include "coordinator/core/members.h"
 #include "proto/wire.h"
 
 #define PARALLEL_DEFAULT 4U
@@ -269,8 +270,7 @@ uint32_t drain_units_left(const struct machine *machine)
 
 /* ---- What operators ask for -------------------------------------------------------------- */
 
-/* By its ID, or by the beginning of it that no other has. */
-static enum fl_code find(
+enum fl_code machine_named(
 	const struct core *core, const char *id, struct machine **ret_machine, struct fl_error *err)
 {
 	struct machine *machine = machine_find(core, id), *next;
@@ -353,13 +353,15 @@ enum fl_code core_do_machine(
 	struct machine *machine;
 
 	if (change->verb < PB__MACHINE_CHANGE_REQUEST__VERB__CORDON ||
-		change->verb > PB__MACHINE_CHANGE_REQUEST__VERB__DRAIN)
+		change->verb > PB__MACHINE_CHANGE_REQUEST__VERB__ADOPT)
 		return FL_FAIL(err, FL_E_INVALID,
 			"%d is not a change that can be made to a machine", (int)change->verb);
 	if (change->deadline_ms > CORE_DRAIN_DEADLINE_MS_MAX)
 		return FL_FAIL(err, FL_E_INVALID, "a drain's deadline is at most %u days away",
 			(unsigned)(CORE_DRAIN_DEADLINE_MS_MAX / 86400000));
-	FL_TRY(find(core, change->machine_id, &machine, err));
+	if (change->verb > PB__MACHINE_CHANGE_REQUEST__VERB__DRAIN)
+		return member_change(core, change, err);
+	FL_TRY(machine_named(core, change->machine_id, &machine, err));
 	if (change->verb == PB__MACHINE_CHANGE_REQUEST__VERB__UNCORDON) {
 		do_uncordon(core, machine);
 		return FL_OK;
@@ -379,7 +381,7 @@ enum fl_code core_machine_find(
 {
 	struct machine *machine;
 
-	FL_TRY(find(core, id, &machine, err));
+	FL_TRY(machine_named(core, id, &machine, err));
 	*ret_id = machine->id;
 	return FL_OK;
 }

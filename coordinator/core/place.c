@@ -439,6 +439,10 @@ enum refusal place_check(
 {
 	enum refusal refusal;
 
+	if (!unit->body.rules.global && machine->is_revoked) {
+		say(why, "revoked");
+		return REFUSAL_STATE;
+	}
 	if (!unit->body.rules.global && machine->fsm.state == MACHINE_LOST && !machine->heard) {
 		say(why, "lost: not heard of since the coordinator started");
 		return REFUSAL_STATE;
