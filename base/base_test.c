@@ -190,6 +190,37 @@ static void test_file_write_replaces_whole(void **state)
 	assert_int_equal(rmdir(folder), 0);
 }
 
+static mode_t mode_of(const char *folder, const char *name)
+{
+	FL_CLEANUP(fl_freep) char *path = fl_printf("%s/%s", folder, name);
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_mode & 07777;
+}
+
+static void test_mkdir_all(void **state)
+{
+	static const char *const made[] = {"a/b", "a"};
+	char folder[] = "/tmp/flota-file-XXXXXX";
+	FL_CLEANUP(fl_freep) char *path = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	path = fl_printf("%s/a/b/", folder);
+	assert_int_equal(fl_mkdir_all(path, 0700, NULL), FL_OK);
+	assert_int_equal(mode_of(folder, "a"), 0755);
+	assert_int_equal(mode_of(folder, "a/b"), 0700);
+	assert_int_equal(fl_mkdir_all(path, 0750, NULL), FL_OK);
+	assert_int_equal(mode_of(folder, "a/b"), 0700);
+	for (size_t i = 0; i < FL_COUNT(made); i++) {
+		FL_CLEANUP(fl_freep) char *name = fl_printf("%s/%s", folder, made[i]);
+
+		assert_int_equal(rmdir(name), 0);
+	}
+	assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_file_read_of_proc(void **state)
 {
 	FL_CLEANUP(fl_freep) char *data = NULL;
@@ -394,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_map_keeps_order_and_values),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_file_write_replaces_whole),
+		cmocka_unit_test(test_mkdir_all),
 		cmocka_unit_test(test_file_read_of_proc),
 		cmocka_unit_test(test_fsm),
 		cmocka_unit_test(test_log_line),

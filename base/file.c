@@ -138,10 +138,13 @@ enum fl_code fl_mkdir_all(const char *path, mode_t mode, struct fl_error *err)
 	if (folder == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	for (char *slash = folder; slash != NULL;) {
+		bool above;
+
 		slash = strchr(slash + 1, '/');
+		above = slash != NULL && slash[strspn(slash, "/")] != '\0';
 		if (slash != NULL)
 			*slash = '\0';
-		if (mkdir(folder, mode) < 0 && errno != EEXIST)
+		if (mkdir(folder, above ? 0755 : mode) < 0 && errno != EEXIST)
 			return FL_FAIL_ERRNO(err, errno, "%s", folder);
 		if (slash != NULL)
 			*slash = '/';

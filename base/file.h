@@ -17,5 +17,6 @@ enum fl_code fl_file_read(const char *path, size_t max, char **ret_data, size_t 
 enum fl_code fl_file_write(const char *path, const void *data, size_t len, mode_t mode,
 	bool durable, struct fl_error *err) FL_MUST_CHECK;
 
-/* Makes @path and what is missing above it. One that is there is left as it is. */
+/* Makes @path, and with mode 0755 what is missing above it: others may have theirs beside it. What
+ * is there is left as it is. */
 enum fl_code fl_mkdir_all(const char *path, mode_t mode, struct fl_error *err) FL_MUST_CHECK;

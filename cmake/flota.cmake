@@ -58,18 +58,19 @@ function(flota_page program page)
 	add_custom_command(OUTPUT ${file} COMMAND ${program} man ${name} > ${file}
 		DEPENDS ${program} VERBATIM)
 	add_custom_target(${page} ALL DEPENDS ${file})
-	install(FILES ${file} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+	install(FILES ${file} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${program})
 endfunction()
 
 # flota_program(NAME PAGES NAME.SECTION… SOURCES… DEPS…): an executable in the build folder's bin/,
-# and its manual pages.
+# and its manual pages. What is installed of it and beside it is a component of the program's name,
+# and a package (packaging/build-packages).
 function(flota_program name)
 	cmake_parse_arguments(ARG "" "" "PAGES;SOURCES;DEPS" ${ARGN})
 	add_executable(${name} ${ARG_SOURCES})
 	target_compile_options(${name} PRIVATE ${FLOTA_WARNINGS})
 	target_link_libraries(${name} PRIVATE ${ARG_DEPS})
 	set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
-	install(TARGETS ${name})
+	install(TARGETS ${name} COMPONENT ${name})
 	foreach(page ${ARG_PAGES})
 		flota_page(${name} ${page})
 	endforeach()

@@ -1,26 +1,126 @@
-"""The coordinator as a package runs it: by its own unit file, with all the hardening in it."""
+"""The daemons as a package runs them: by their own unit files, with all the hardening in them."""
 
-from flota import BIN, ROOT
-from lab import Fleet
+import pytest
+
+from flota import BIN, ROOT, Flota, service, settle
+from lab import Fleet, wait_until
+
+UNIT = "flota-coordinator.service"
+DATA = "/var/lib/flota/coordinator"
 
 
-def test_the_coordinators_unit_file(layout):
+def install(host):
+	host.install({f"/usr/bin/{program}": BIN / program for program in ("flota-coordinator", "flotactl")},
+		mode=0o755)
+	host.install({
+		f"/etc/systemd/system/{UNIT}": ROOT / "packaging/systemd" / UNIT,
+		"/usr/lib/sysusers.d/flota.conf": ROOT / "packaging/systemd/sysusers.conf",
+	})
+	host.run("systemd-sysusers", "flota.conf")
+	host.systemctl("daemon-reload")
+
+
+def owners(host, *paths):
+	"""Owner and mode of each of these files."""
+	return host.run("stat", "-c", "%U:%G %a", *paths).stdout.split("\n")[:-1]
+
+
+def test_the_coordinator_is_a_user_of_its_own(layout):
 	with Fleet() as fleet:
 		host = fleet.host("n1", cgroup=layout)
 		host.ready()
-		host.install({f"/usr/bin/{program}": BIN / program for program in ("flota-coordinator", "flotactl")},
-			mode=0o755)
-		host.install({"/etc/systemd/system/flota-coordinator.service":
-			ROOT / "packaging/systemd/flota-coordinator.service"})
-		host.run("flota-coordinator", "init", "--fleet", "lab")
-		host.systemctl("daemon-reload")
+		install(host)
+		host.run("flota-coordinator", "init", "--fleet", "lab", "--address", host.address)
 		# Type=notify: it has begun when it serves.
-		host.systemctl("start", "flota-coordinator.service")
+		host.systemctl("start", UNIT)
 		assert "of the fleet lab; you are root" in host.run("flotactl", "version").stdout
 		host.write("/root/a.service", "[Service]\nExecStart=/bin/true\n")
 		assert host.run("flotactl", "submit", "/root/a.service").returncode == 0
-		host.systemctl("restart", "flota-coordinator.service")
+		pid = host.show(UNIT, "MainPID")["MainPID"]
+		assert host.run("stat", "-c", "%U", f"/proc/{pid}").stdout == "flota\n"
+		status = host.read(f"/proc/{pid}/status")
+		assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
+		assert owners(host, DATA, f"{DATA}/ca.key", f"{DATA}/store.sqlite", "/run/flota/coordinator",
+			"/run/flota/coordinator/socket") == ["flota:flota 700", "flota:flota 600",
+			"flota:flota 600", "flota:flota 700", "flota:flota 600"]
+		for command in (["cat", f"{DATA}/ca.key"], ["flotactl", "--endpoint",
+				"ipc:///run/flota/coordinator/socket", "list-units"]):
+			assert host.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command,
+				check=False).returncode != 0
+		# What root's verbs write there is the coordinator's to read.
+		host.run("flota-coordinator", "issue", "coordinator", "--force")
+		assert owners(host, f"{DATA}/coordinator.key") == ["flota:flota 600"]
+		host.systemctl("restart", UNIT)
 		assert "a.service" in host.run("flotactl", "list-unit-files").stdout
-		host.systemctl("stop", "flota-coordinator.service")
-		shown = host.show("flota-coordinator.service", "Result", "NRestarts")
-		assert shown == {"Result": "success", "NRestarts": "0"}
+		host.systemctl("stop", UNIT)
+		assert host.show(UNIT, "Result", "NRestarts") == {"Result": "success", "NRestarts": "0"}
+
+
+def test_a_fleet_that_root_has_kept(layout):
+	"""From the time when the coordinator was root: all that is there changes hands at its start."""
+	with Fleet() as fleet:
+		host = fleet.host("n1", cgroup=layout)
+		host.ready()
+		install(host)
+		host.write(f"/etc/systemd/system/{UNIT}.d/root.conf", "[Service]\nUser=root\nPrivateUsers=no\n")
+		host.systemctl("daemon-reload")
+		host.run("flota-coordinator", "init", "--fleet", "lab")
+		host.systemctl("start", UNIT)
+		host.write("/root/a.service", "[Service]\nExecStart=/bin/true\n")
+		host.run("flotactl", "submit", "/root/a.service")
+		assert owners(host, f"{DATA}/store.sqlite") == ["root:root 600"]
+		host.systemctl("stop", UNIT)
+		host.run("rm", f"/etc/systemd/system/{UNIT}.d/root.conf")
+		host.systemctl("daemon-reload")
+		host.systemctl("start", UNIT)
+		assert "a.service" in host.run("flotactl", "list-unit-files").stdout
+		found = host.run("find", DATA, "!", "-user", "flota").stdout
+		assert found == ""
+
+
+@pytest.fixture(scope="module")
+def fleet():
+	with Fleet() as fleet:
+		flota = Flota(fleet, options=["Lease=10min"])
+		flota.host("n1")
+		flota.ready()
+		yield flota
+
+
+@pytest.mark.parametrize("unit", ["flota-agent.service", "flota-fence.service"])
+def test_the_watchdog_ends_what_hangs_and_no_unit_notices(fleet, unit):
+	n1 = fleet.fleet.hosts["n1"]
+	n1.write(f"/run/systemd/system/{unit}.d/watchdog.conf",
+		"[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n")
+	n1.systemctl("daemon-reload")
+	n1.systemctl("restart", unit)
+	fleet.ready()
+	name = f"steady-{unit}"
+	fleet.start(name, service())
+	before = n1.show(name, "MainPID", "ActiveEnterTimestampMonotonic")
+	hung = n1.show(unit, "MainPID")["MainPID"]
+	n1.run("kill", "-STOP", hung)
+
+	def restarted():
+		shown = n1.show(unit, "ActiveState", "MainPID", "NRestarts")
+		return shown["ActiveState"] == "active" and shown["MainPID"] != hung and shown["NRestarts"] == "1"
+	wait_until(restarted, f"{unit} to be started again")
+	assert "Watchdog timeout" in n1.journal("-u", unit)
+	fleet.ready()
+	assert n1.show(name, "MainPID", "ActiveEnterTimestampMonotonic") == before
+	fleet.start("after-" + name, service())
+	settle(n1, "after-" + name)
+
+
+def exposure(host, unit):
+	"""What systemd says of how much of the machine the service can reach: 0 nothing, 10 all."""
+	last = host.run("systemd-analyze", "security", "--no-pager", unit).stdout.splitlines()[-1]
+	return float(last.split(": ")[1].split()[0])
+
+
+def test_exposure(fleet):
+	n1 = fleet.fleet.hosts["n1"]
+	install(n1)
+	assert exposure(n1, UNIT) <= 2.0
+	assert exposure(n1, "flota-fence.service") <= 2.0
+	assert exposure(n1, "flota-agent.service") <= 3.0
