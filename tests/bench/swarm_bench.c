@@ -13,7 +13,8 @@
  * heartbeats, and pushes: from the moment when a change is asked for (of the floor: a byte down a
  * pipe) until the machine has it, or the last of all machines. Its store is in memory (/dev/shm):
  * the disk has store_bench. Both ends share this machine, so that a push to all has the agents' work
- * in it too.
+ * in it too; so it is measured a second time with the agents stopped, as if each had a machine of
+ * its own: until there is something in the receive queue of the last one's socket.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -37,24 +38,23 @@
 #include "base/random.h"
 #include "coordinator/ca.h"
 #include "proto/wire.h"
+#include "tests/bench/swarm_floor.h"
 #include "transport/client.h"
-#include "transport/server.h"
 
-#define FLEET         "swarm"
-#define BEAT_MS       10000U
-#define LEASE         "--lease=30s" /* so that agents beat every 10 s */
-#define POLL_MS       60000U /* as an agent's */
-#define CALL_MS       120000U
-#define SHARD         250U /* agents: libuv looks at all its mailboxes whenever one has something */
-#define CONNECTING    4U /* at a time and shard: a handshake is a millisecond of work for both */
-#define GO_MS         10U
-#define PUSHES        200U
-#define PUSHES_ALL    5U
-#define FILES_SPARE   100U
-#define FLOOR_REPLY   700U /* bytes; as a small unit's assignment */
-#define FLOOR_HOLD    'h'
-#define FLOOR_ECHO    'e'
-#define CERTIFICATE_S 86400
+#define FLEET          "swarm"
+#define BEAT_MS        10000U
+#define LEASE          "--lease=30s" /* so that agents beat every 10 s */
+#define POLL_MS        60000U /* as an agent's */
+#define CALL_MS        120000U
+#define SHARD          250U /* agents: libuv looks at all its mailboxes whenever one has something */
+#define CONNECTING     4U /* at a time and shard: a handshake is a millisecond of work for both */
+#define GO_MS          10U
+#define PUSHES         200U
+#define PUSHES_ALL     5U
+#define FILES_SPARE    100U
+#define SHARDS_MAX     256U
+#define QUEUES_LOOK_US 10000U
+#define CERTIFICATE_S  86400
 
 struct swarm;
 
@@ -84,6 +84,9 @@ struct swarm {
 	struct ca *ca;
 	struct shared *shared;
 	unsigned n_agents;
+	unsigned port;
+	pid_t shards[SHARDS_MAX];
+	unsigned n_shards;
 
 	/* In a shard. */
 	uv_timer_t go;
@@ -332,15 +335,17 @@ static void on_go(uv_timer_t *timer)
 }
 
 /* Forked before this process has any of nng's threads; ends with it. */
-static void shard_start(const struct swarm *parent, unsigned first)
+static void shard_start(struct swarm *parent, unsigned first)
 {
 	struct swarm swarm = *parent;
 	unsigned left = parent->n_agents - first;
 	pid_t pid = fork();
 
 	must_be(pid >= 0, "fork");
-	if (pid != 0)
+	if (pid != 0) {
+		parent->shards[parent->n_shards++] = pid;
 		return;
+	}
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	swarm.first = first;
 	/* The first of all tells that the server is there, and is alone until it has. */
@@ -436,92 +441,6 @@ static void operator_open(struct swarm *swarm)
 		(void)uv_run(&swarm->loop, UV_RUN_ONCE);
 }
 
-/* ---- The floor: a transport server and nothing else -- */
-
-struct floor {
-	struct transport_server *server;
-	struct transport_request **held;
-	unsigned n_held, max;
-	uv_pipe_t control;
-	char byte;
-};
-
-static void floor_request(struct transport_request *request, void *userdata)
-{
-	struct floor *floor = userdata;
-	size_t len;
-	const uint8_t *data = transport_request_data(request, &len);
-
-	if (data[0] == FLOOR_HOLD && floor->n_held < floor->max)
-		floor->held[floor->n_held++] = request;
-	else
-		transport_request_reply(request, data, len);
-}
-
-static void floor_gone(struct transport_request *request, void *userdata)
-{
-	(void)request;
-	(void)userdata;
-}
-
-static void floor_buffer(uv_handle_t *handle, size_t size, uv_buf_t *ret)
-{
-	struct floor *floor = handle->data;
-
-	(void)size;
-	*ret = uv_buf_init(&floor->byte, 1);
-}
-
-static void floor_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
-{
-	static const uint8_t reply[FLOOR_REPLY] = {0};
-	struct floor *floor = stream->data;
-	unsigned last;
-
-	if (n == 0)
-		return;
-	if (n < 0)
-		_exit(0);
-	last = buf->base[0] == 'a' ? 0 : floor->n_held - 1;
-	while (floor->n_held > last)
-		transport_request_reply(floor->held[--floor->n_held], reply, sizeof(reply));
-}
-
-_Noreturn static void floor_run(const struct swarm *swarm, int control)
-{
-	FL_CLEANUP(fl_freep) char *ca = must_have(fl_printf("%s/ca.crt", swarm->folder));
-	FL_CLEANUP(fl_freep)
-	char *certificate = must_have(fl_printf("%s/coordinator.crt", swarm->folder));
-	FL_CLEANUP(fl_freep) char *key = must_have(fl_printf("%s/coordinator.key", swarm->folder));
-	const char *const urls[] = {swarm->url, NULL};
-	struct transport_server_config config = {.urls = urls,
-		.message_max = LIMIT_MESSAGE,
-		.peer_requests_max = 64,
-		.peer_bytes_max = LIMIT_MESSAGE};
-	struct floor floor = {.max = swarm->n_agents};
-	struct fl_error err = {0};
-	uv_loop_t loop;
-
-	(void)mallopt(M_ARENA_MAX, 2);
-	(void)uv_loop_init(&loop);
-	must(tls_credentials_load(
-		     &(struct tls_files){.ca = ca, .certificate = certificate, .key = key},
-		     &config.credentials, &err),
-		&err);
-	floor.held = must_have(fl_new_array(floor.max + 1, sizeof(struct transport_request *)));
-	must(transport_server_open(&floor.server, &loop, &config,
-		     &(struct transport_server_handlers){
-			     .request = floor_request, .request_gone = floor_gone},
-		     &floor, &err),
-		&err);
-	(void)uv_pipe_init(&loop, &floor.control, 0);
-	floor.control.data = &floor;
-	(void)uv_pipe_open(&floor.control, control);
-	(void)uv_read_start((uv_stream_t *)&floor.control, floor_buffer, floor_read);
-	(void)uv_run(&loop, UV_RUN_DEFAULT);
-	_exit(1);
-}
-
 /* ---- Servers -- */
 
 static void command(const char *program, const char *const *words)
@@ -556,7 +475,7 @@ static void server_start(struct swarm *swarm, const char *program)
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (swarm->floor) {
 			(void)close(fds[1]);
-			floor_run(swarm, fds[0]);
+			floor_run(swarm->folder, swarm->url, swarm->n_agents, fds[0]);
 		}
 		(void)execl(program, program, data, listen, local, "--door=none", LEASE,
 			"--log-level=warning", "run", NULL);
@@ -635,12 +554,8 @@ static int compare(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* From the question to the last of @n machines having it, in milliseconds. */
-static double push(
-	struct swarm *swarm, const char *name, const char *rule, char floor_byte, unsigned n)
+static void push_ask(struct swarm *swarm, const char *name, const char *rule, char floor_byte)
 {
-	uint64_t begin_us = fl_clock_boot_us();
-
 	atomic_store(&swarm->shared->n_pushed, 0);
 	if (swarm->floor) {
 		must_be(write(swarm->control, &floor_byte, 1) == 1, "the floor's pipe");
@@ -648,15 +563,74 @@ static double push(
 	} else {
 		operator_launch(swarm, name, rule);
 	}
+}
+
+/* From the question to the last of @n machines having it, in milliseconds. */
+static double push(
+	struct swarm *swarm, const char *name, const char *rule, char floor_byte, unsigned n)
+{
+	uint64_t begin_us = fl_clock_boot_us();
+
+	push_ask(swarm, name, rule, floor_byte);
 	while (!swarm->answered)
 		(void)uv_run(&swarm->loop, UV_RUN_ONCE);
 	await_count(swarm, &swarm->shared->n_pushed, n);
 	return (double)(atomic_load(&swarm->shared->last_push_us) - begin_us) / 1000;
 }
 
+static void shards_signal(const struct swarm *swarm, int number)
+{
+	int status;
+
+	for (unsigned i = 0; i < swarm->n_shards; i++)
+		must_be(kill(swarm->shards[i], number) == 0, "kill");
+	for (unsigned i = 0; i < swarm->n_shards && number == SIGSTOP; i++)
+		must_be(waitpid(swarm->shards[i], &status, WUNTRACED) == swarm->shards[i] &&
+				WIFSTOPPED(status),
+			"a shard that stops");
+}
+
+/* Sockets of agents that have something to read: proc(5), /proc/net/tcp. */
+static unsigned n_queued(const struct swarm *swarm)
+{
+	FILE *file = fopen("/proc/net/tcp", "r");
+	unsigned remote_port, received, n = 0;
+	char line[256];
+
+	must_be(file != NULL, "/proc/net/tcp");
+	while (fgets(line, sizeof(line), file) != NULL)
+		n += sscanf(line, " %*u: %*x:%*x %*x:%x %*x %*x:%x", &remote_port, &received) ==
+			     2 &&
+		     remote_port == swarm->port && received > 0;
+	(void)fclose(file);
+	return n;
+}
+
+/* The same, to the last agent's socket, while the agents stand still. */
+static double push_to_sockets(struct swarm *swarm, const char *name)
+{
+	uint64_t begin_us, end_us;
+
+	shards_signal(swarm, SIGSTOP);
+	run_for(swarm, 300);
+	must_be(n_queued(swarm) < swarm->n_agents / 10, "agents have unread messages");
+	begin_us = fl_clock_boot_us();
+	push_ask(swarm, name, "Global=true", 'a');
+	while (n_queued(swarm) < swarm->n_agents) {
+		(void)uv_run(&swarm->loop, UV_RUN_NOWAIT);
+		(void)usleep(QUEUES_LOOK_US);
+	}
+	end_us = fl_clock_boot_us();
+	shards_signal(swarm, SIGCONT);
+	while (!swarm->answered)
+		(void)uv_run(&swarm->loop, UV_RUN_ONCE);
+	await_count(swarm, &swarm->shared->n_pushed, swarm->n_agents);
+	return (double)(end_us - begin_us) / 1000;
+}
+
 static void measure_pushes(struct swarm *swarm)
 {
-	double one[PUSHES], all[PUSHES_ALL], cpu_s = 0;
+	double one[PUSHES], all[PUSHES_ALL], sockets[PUSHES_ALL], cpu_s = 0;
 	char name[64], rule[128], id[33];
 
 	for (unsigned i = 0; i < PUSHES; i++) {
@@ -673,12 +647,19 @@ static void measure_pushes(struct swarm *swarm)
 		cpu_s += server_cpu_s(swarm);
 		run_for(swarm, 2000);
 	}
+	for (unsigned i = 0; i < PUSHES_ALL; i++) {
+		(void)snprintf(name, sizeof(name), "sockets%u.service", i);
+		sockets[i] = push_to_sockets(swarm, name);
+		run_for(swarm, 2000);
+	}
 	qsort(one, PUSHES, sizeof(one[0]), compare);
 	qsort(all, PUSHES_ALL, sizeof(all[0]), compare);
+	qsort(sockets, PUSHES_ALL, sizeof(sockets[0]), compare);
 	printf("  push to one: %.2f ms (median), %.2f ms (99 %%); to all: %.0f ms (median), "
-	       "%.0f ms at most; %.0f ms of its processor each time\n",
+	       "%.0f ms at most; %.0f ms of its processor each time; to all sockets, the agents "
+	       "stopped: %.0f ms (median), %.0f ms at most\n",
 		one[PUSHES / 2], one[PUSHES * 99 / 100], all[PUSHES_ALL / 2], all[PUSHES_ALL - 1],
-		cpu_s * 1000 / PUSHES_ALL);
+		cpu_s * 1000 / PUSHES_ALL, sockets[PUSHES_ALL / 2], sockets[PUSHES_ALL - 1]);
 }
 
 static void measure(struct swarm *swarm, unsigned seconds)
@@ -723,7 +704,8 @@ static void run(const char *program, unsigned n, unsigned seconds, bool floor)
 
 	must_be(mkdtemp(folder) != NULL, folder);
 	swarm.folder = folder;
-	swarm.url = must_have(fl_printf("tls+tcp://127.0.0.1:%d", 20000 + getpid() % 10000));
+	swarm.port = 20000 + (unsigned)getpid() % 10000;
+	swarm.url = must_have(fl_printf("tls+tcp://127.0.0.1:%u", swarm.port));
 	swarm.ipc_url = must_have(fl_printf("ipc://%s/socket", folder));
 	command(program,
 		(const char *[]){program, "init", "--data", folder, "--fleet", FLEET, NULL});
