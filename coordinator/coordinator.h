@@ -11,6 +11,7 @@
  *	service_agents.c  what machines ask; their long polls
  *	service_join.c    tokens, machines that join, certificates
  *	service_calls.c   status and journal, between the two
+ *	gate.c            machines whose certificates no longer count
  *	attempts.c        how often an address may fail to join
  *	descriptors.c     whether connections can be accepted
  *	tokens.c          replies remembered for requests that come twice
@@ -35,7 +36,9 @@ struct ca;
 struct calls;
 struct descriptors;
 struct followers;
+struct revoked;
 struct tokens;
+struct transport_server;
 struct watches;
 
 struct coordinator {
@@ -56,6 +59,8 @@ struct coordinator {
 	struct followers *followers;
 	struct tokens *tokens;
 	struct watches *watches;
+	struct transport_server *server; /* NULL before it serves */
+	struct revoked *revoked;
 	bool stopping;
 };
 

@@ -31,6 +31,7 @@
 #include "coordinator/descriptors.h"
 #include "coordinator/exchange.h"
 #include "coordinator/followers.h"
+#include "coordinator/gate.h"
 #include "coordinator/https.h"
 #include "coordinator/store/sqlite.h"
 #include "coordinator/tokens.h"
@@ -64,7 +65,6 @@ struct daemon {
 	uint64_t tick_not_before_ms;
 	unsigned gone; /* exchanges since memory was last given back */
 	struct tls_credentials *credentials;
-	struct transport_server *server;
 	struct https *https; /* NULL: none */
 	enum fl_code code; /* what it ends with */
 	struct fl_error err;
@@ -107,8 +107,8 @@ static void close_all(struct daemon *daemon)
 	deadlines_clear(daemon->coordinator.deadlines, &daemon->stop);
 	calls_end_all(daemon->coordinator.calls);
 	https_close(FL_TAKE(daemon->https));
-	if (daemon->server != NULL)
-		transport_server_close(daemon->server, on_server_closed, daemon);
+	if (daemon->coordinator.server != NULL)
+		transport_server_close(daemon->coordinator.server, on_server_closed, daemon);
 	else
 		on_server_closed(daemon);
 }
@@ -190,14 +190,15 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 				 ? (const char *const *)daemon->coordinator.config->doors.items
 				 : NULL,
 		.credentials = daemon->credentials,
+		.revoked = daemon->coordinator.revoked,
 		.message_max = LIMIT_MESSAGE,
 		.peer_requests_max = PEER_REQUESTS_MAX,
 		.peer_bytes_max = PEER_BYTES_MAX,
 	};
 
 	FL_TRY(make_socket_folders(daemon->coordinator.config, err));
-	return transport_server_open(
-		&daemon->server, &daemon->loop, &config, &handlers, &daemon->coordinator, err);
+	return transport_server_open(&daemon->coordinator.server, &daemon->loop, &config, &handlers,
+		&daemon->coordinator, err);
 }
 
 /* Only beside the CA: a certificate of the fleet's is what machines trust that do not know it yet. */
@@ -241,11 +242,11 @@ static void serve(struct daemon *daemon)
 	fl_fsm_move(&daemon->life, LIFE_SERVING, "the store has all that the core began with");
 	for (size_t i = 0; i < config->listen.n; i++)
 		fl_log(FL_INFO, "coordinator.listening", "url=%s port=%u", config->listen.items[i],
-			(unsigned)transport_server_port(daemon->server, (unsigned)i));
+			(unsigned)transport_server_port(daemon->coordinator.server, (unsigned)i));
 	for (size_t i = 0; i < config->doors.n && daemon->coordinator.ca != NULL; i++)
 		fl_log(FL_INFO, "coordinator.door", "url=%s port=%u", config->doors.items[i],
 			(unsigned)transport_server_port(
-				daemon->server, (unsigned)(config->listen.n + i)));
+				daemon->coordinator.server, (unsigned)(config->listen.n + i)));
 	fl_log(FL_NOTICE, "coordinator.ready",
 		"fleet=%s units=%zu machines=%zu revision=%" PRIu64 " after_ms=%" PRIu64
 		" version=" FLOTA_VERSION,
@@ -445,6 +446,7 @@ static void free_parts(struct coordinator *coordinator)
 	agents_free(coordinator->agents);
 	attempts_free(coordinator->attempts);
 	accounts_free(coordinator->accounts);
+	revoked_unref(coordinator->revoked);
 	ca_free(coordinator->ca);
 	core_effects_fini(&coordinator->effects);
 	core_free(coordinator->core);
@@ -494,6 +496,8 @@ static enum fl_code begin(struct daemon *daemon, struct fl_error *err)
 	FL_TRY(store_open_sqlite(
 		&coordinator->store, &daemon->loop, coordinator->config->data_directory, err));
 	code = load_core(daemon, err);
+	if (code == FL_OK)
+		code = gate_load(coordinator, err);
 	if (code != FL_OK)
 		store_close(coordinator->store, NULL, NULL);
 	else

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "coordinator/gate.h"
 #include "coordinator/services.h"
 
 #define MAY(kind) (1U << IDENTITY_##kind)
@@ -98,6 +99,9 @@ static enum fl_code authorise(
 		strcmp(route->machine_id(exchange->message), identity->name) != 0)
 		return FL_FAIL(err, FL_E_DENIED, "%s may not %s for machine %s: that takes %s", who,
 			route->name, route->machine_id(exchange->message), needed(route));
+	/* Who renews with an old key hears more about it. */
+	if (identity->kind == IDENTITY_MACHINE)
+		return gate_check(exchange, route->body == PB__ENVELOPE__BODY_RENEW_REQUEST, err);
 	return FL_OK;
 }
 

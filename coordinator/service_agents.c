@@ -233,7 +233,8 @@ void service_sync(struct exchange *exchange)
 			.store_id = request->store_id,
 			.revision = request->revision,
 			.info = request->info,
-			.peer_address = transport_request_address(exchange->request)}};
+			.peer_address = transport_request_address(exchange->request),
+			.key_pin = exchange_identity(exchange)->key_pin}};
 	struct core_answer answer = {0};
 	struct agent *agent = NULL;
 	struct fl_error err = {0};

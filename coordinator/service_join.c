@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "coordinator/attempts.h"
 #include "coordinator/ca.h"
+#include "coordinator/gate.h"
 #include "coordinator/services.h"
 #include "proto/token.h"
 
@@ -222,6 +223,7 @@ void service_join(struct exchange *exchange)
 	}
 	code = join(exchange, &reply, &err);
 	if (code == FL_OK) {
+		gate_update(coordinator, exchange->message->join_request->machine_id);
 		reply_certificate(exchange, reply);
 		return;
 	}
@@ -239,6 +241,7 @@ void service_renew(struct exchange *exchange)
 		.key_request = &request->key_request,
 		.join = {.hostname = "",
 			.token_id = "",
+			.shown_pin = exchange_identity(exchange)->key_pin,
 			.renews = true,
 			.generation = request->generation}};
 	Pb__CertificateReply *reply = NULL;

@@ -1,9 +1,11 @@
 /* What operators ask about machines: take them out, put them back, even out their load. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "coordinator/batch.h"
+#include "coordinator/gate.h"
 #include "coordinator/services.h"
 #include "coordinator/tokens.h"
 
@@ -33,7 +35,7 @@ static bool answer_early(struct exchange *exchange, uint64_t token)
 	return true;
 }
 
-/* ---- cordon, uncordon, drain -- */
+/* ---- cordon, uncordon, drain; revoke, remove, adopt -- */
 
 static bool set_error(Pb__MachineChangeResult *result, const struct fl_error *why)
 {
@@ -58,14 +60,24 @@ static bool change_one(struct exchange *exchange, const char *id, Pb__MachineCha
 			.by = who(exchange),
 			.reason = request->reason,
 			.deadline_ms = request->deadline_ms,
-			.parallel = request->parallel}};
+			.parallel = request->parallel,
+			.force = request->force,
+			.key_pin = request->key_pin.len == CORE_HASH_BYTES ? request->key_pin.data
+									   : NULL}};
 	struct core_answer answer;
 	struct fl_error why = {0};
-	enum fl_code code = coordinator_step(coordinator, &event, &answer, &why);
+	char whole[LIMIT_NAME + 1];
+	enum fl_code code;
 
-	if (code == FL_OK)
-		code = core_machine_find(coordinator->core, id, &id, &why);
-	if (code == FL_OK)
+	/* Of one that is forgotten nobody could say any more who it was. */
+	if (core_machine_find(coordinator->core, id, &id, NULL) == FL_OK) {
+		(void)snprintf(whole, sizeof(whole), "%s", id);
+		id = whole;
+	}
+	code = coordinator_step(coordinator, &event, &answer, &why);
+	if (code == FL_OK && request->verb >= PB__MACHINE_CHANGE_REQUEST__VERB__REVOKE)
+		gate_update(coordinator, id);
+	if (code == FL_OK && core_machine_find(coordinator->core, id, &id, NULL) == FL_OK)
 		code = core_machine_get(
 			coordinator->core, id, fl_clock_boot_ms(), &result->machine, &why);
 	return code == FL_OK || set_error(result, &why);

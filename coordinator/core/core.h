@@ -82,6 +82,7 @@ struct core_sync {
 	const char *store_id;
 	uint64_t revision;
 	const Pb__MachineInfo *info; /* nullable */
+	const Pb__UpgradeResult *upgrade; /* nullable */
 	const char *peer_address; /* nullable; where info names no address */
 	const uint8_t *key_pin; /* of the key it has shown; nullable */
 };
@@ -126,6 +127,16 @@ struct core_join {
 	uint64_t wall_ms;
 };
 
+#define CORE_UPGRADE_WIDTH_MAX 100U
+
+/* BEGIN or STOP of an UpgradeRequest. FL_E_STATE (one is under way), FL_E_NOT_FOUND, FL_E_INVALID. */
+struct core_upgrade {
+	const Pb__UpgradeRequest *request; /* borrowed for the call */
+	const char *version; /* of BEGIN */
+	uint64_t order; /* of BEGIN: random */
+	const char *by;
+};
+
 #define CORE_DRAIN_DEADLINE_MS_MAX (UINT64_C(365) * 24 * 3600 * 1000)
 
 /* One machine of a MachineChangeRequest. FL_E_NOT_FOUND, FL_E_INVALID, FL_E_STATE. */
@@ -153,6 +164,7 @@ enum core_event_kind {
 	CORE_REPORT,
 	CORE_TOKENS,
 	CORE_JOIN,
+	CORE_UPGRADE,
 	CORE_TICK, /* the time of core_next_deadline() has come; harmless at any other */
 };
 
@@ -166,6 +178,7 @@ struct core_event {
 		struct core_report report;
 		struct core_tokens tokens;
 		struct core_join join;
+		struct core_upgrade upgrade;
 	};
 };
 
@@ -319,6 +332,15 @@ enum fl_code core_member_check(const struct core *core, const char *machine_id,
 
 /* The first ID greater than @after of those whose certificates do not count, or NULL. */
 const char *core_revoked_next(const struct core *core, const char *after);
+
+/* The last upgrade of agents, with all its machines; NULL: there was none. The caller's. */
+enum fl_code core_upgrade_get(
+	const struct core *core, Pb__Upgrade **ret_upgrade, struct fl_error *err) FL_MUST_CHECK;
+
+/* Whether the machine is to be told to upgrade its agent; @ret_order borrows until the next
+ * core_step(). */
+bool core_upgrade_order(
+	const struct core *core, const char *machine_id, Pb__UpgradeOrder *ret_order);
 
 /* The tokens that still let somebody in, by ID, or the one with @id (nullable); the caller's. */
 enum fl_code core_tokens_list(const struct core *core, const char *id, uint64_t wall_ms,
