@@ -44,6 +44,8 @@
 #define LIMIT_STATES        1000U /* unit states in a report */
 #define LIMIT_ASSIGNMENTS   1000U /* assignments in a reply */
 #define LIMIT_CALLS         32U /* calls under way on a machine */
+#define LIMIT_RELEASES      1000U /* that a coordinator keeps */
+#define LIMIT_PIECE         (256U << 10) /* bytes of a release in one message */
 #define LIMIT_CALL_DATA     (64U << 10) /* bytes of a call's output in one message */
 #define LIMIT_ON_DISK       (1U << 30) /* bytes of an agent's record */
 

@@ -65,6 +65,7 @@ void core_free(struct core *core)
 	units_free(core);
 	machines_free(core);
 	join_fini(core);
+	upgrade_fini(core);
 	members_fini(core);
 	deletions_fini(core);
 	events_fini(core);
@@ -315,6 +316,8 @@ static enum fl_code dispatch(struct core *core, const struct core_event *event,
 		return core_do_report(core, &event->report, answer, err);
 	case CORE_TOKENS:
 		return core_do_tokens(core, &event->tokens, err);
+	case CORE_UPGRADE:
+		return core_do_upgrade(core, &event->upgrade, err);
 	case CORE_JOIN:
 		return core_do_join(core, &event->join, answer, err);
 	case CORE_TICK:
@@ -345,6 +348,7 @@ enum fl_code core_step(struct core *core, const struct core_event *event, uint64
 	do
 		settle(core);
 	while (exclusive_check(core));
+	upgrade_check(core);
 	while ((link = fl_list_pop(&core->overflows)) != NULL)
 		assignment_forget_tombstones(core, FL_LIST_ENTRY(link, struct machine, overflow));
 	if (code == FL_OK)
@@ -364,6 +368,8 @@ uint64_t core_next_deadline(const struct core *core)
 		deadline = moves_next_deadline(core);
 	if (drains_next_deadline(core) < deadline)
 		deadline = drains_next_deadline(core);
+	if (upgrade_next_deadline(core) < deadline)
+		deadline = upgrade_next_deadline(core);
 	if (core->memory_retry_ms != 0 && core->memory_retry_ms < deadline)
 		deadline = core->memory_retry_ms;
 	if (rollouts_next_deadline(core) < deadline)

@@ -10,6 +10,7 @@
  *	rollout.c   a changed file on its way, and back; rollout_store.c: what is kept of it
  *	join.c      tokens, and who became a member of the fleet with one
  *	members.c   the members, and who is no longer one (members.h)
+ *	upgrade.c   agents that are upgraded, from machine to machine
  *	machines.c  machines, their metadata
  *	pools.c     machines in the order in which a placement tries them
  *	claims.c    memory and CPUs: what units claim, what machines offer
@@ -409,6 +410,7 @@ struct core {
 	size_t n_machines;
 	struct token_tree tokens;
 	struct member_tree members;
+	struct upgrade *upgrade; /* the last one, or NULL */
 	struct pool_tree pools;
 	struct pool all; /* every machine that is up */
 	uint64_t machines_version; /* grows when one comes, goes, or has other metadata */
@@ -952,6 +954,17 @@ void assignment_forget_tombstones(struct core *core, struct machine *machine);
 void assignment_begin_again(struct core *core, struct machine *machine);
 bool assignment_needs_reset(const struct core *core, const struct machine *machine,
 	const char *store_id, uint64_t since);
+
+/* ---- upgrade.c --------------------------------------------------------------------------- */
+
+enum fl_code core_do_upgrade(
+	struct core *core, const struct core_upgrade *asked, struct fl_error *err) FL_MUST_CHECK;
+/* What a machine says became of its order; NULL is nothing. */
+void upgrade_heard(
+	struct core *core, const struct machine *machine, const Pb__UpgradeResult *result);
+void upgrade_check(struct core *core);
+uint64_t upgrade_next_deadline(const struct core *core);
+void upgrade_fini(struct core *core);
 
 /* ---- look.c, why.c ----------------------------------------------------------------------- */
 

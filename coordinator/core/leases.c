@@ -329,6 +329,7 @@ enum fl_code core_do_sync(struct core *core, const struct core_sync *sync, struc
 	member_confirm(core, sync->machine_id, sync->key_pin);
 	machine_heard(core, machine);
 	machine_in_session(machine, sync->session);
+	upgrade_heard(core, machine, sync->upgrade);
 	if (assignment_needs_reset(core, machine, sync->store_id, sync->revision))
 		assignment_begin_again(core, machine);
 	else
