@@ -10,7 +10,7 @@
 #include "cli/json.h"
 #include "cli/table.h"
 
-static enum fl_code ask(const struct command *command, Pb__TokensRequest *body,
+enum fl_code token_ask(const struct cli_options *options, Pb__TokensRequest *body,
 	Pb__Envelope **ret_reply, struct fl_error *err)
 {
 	FL_CLEANUP(connection_closep) struct connection *connection = NULL;
@@ -18,7 +18,7 @@ static enum fl_code ask(const struct command *command, Pb__TokensRequest *body,
 
 	request.body_case = PB__ENVELOPE__BODY_TOKENS_REQUEST;
 	request.tokens_request = body;
-	FL_TRY(connection_open(command->options, &connection, err));
+	FL_TRY(connection_open(options, &connection, err));
 	return connection_ask(
 		connection, &request, PB__ENVELOPE__BODY_TOKENS_REPLY, 0, ret_reply, err);
 }
@@ -65,10 +65,11 @@ static json_t *json_of_token(const Pb__Token *token)
 
 /* ---- create ---- */
 
-/* "key=value", several divided by commas or blanks. */
-static enum fl_code read_metadata(struct fl_strv *words, Pb__Metadata *pairs, Pb__Metadata **list,
-	Pb__TokensRequest *body, struct fl_error *err)
+enum fl_code token_set_metadata(Pb__TokensRequest *body, struct fl_strv *words, Pb__Metadata *pairs,
+	Pb__Metadata **list, struct fl_error *err)
 {
+	if (words->n > LIMIT_METADATA)
+		return FL_FAIL(err, FL_E_USAGE, "--metadata: more than %u pairs", LIMIT_METADATA);
 	for (size_t i = 0; i < words->n; i++) {
 		char *equals = strchr(words->items[i], '=');
 
@@ -129,9 +130,7 @@ static enum fl_code create(struct command *command, struct fl_error *err)
 		return FL_FAIL(err, FL_E_USAGE, "token create takes no \"%s\"", command->args[1]);
 	if (options->metadata != NULL)
 		FL_TRY(fl_strv_split(&words, options->metadata, ", ", err));
-	if (words.n > LIMIT_METADATA)
-		return FL_FAIL(err, FL_E_USAGE, "--metadata: more than %u pairs", LIMIT_METADATA);
-	FL_TRY(read_metadata(&words, pairs, list, &body, err));
+	FL_TRY(token_set_metadata(&body, &words, pairs, list, err));
 	body.verb = PB__TOKENS_REQUEST__VERB__CREATE;
 	body.ttl_ms = options->ttl_ms;
 	body.uses = (uint32_t)options->uses;
@@ -139,7 +138,7 @@ static enum fl_code create(struct command *command, struct fl_error *err)
 		body.name = options->name;
 	if (options->machine != NULL)
 		body.machine_id = options->machine;
-	FL_TRY(ask(command, &body, &reply, err));
+	FL_TRY(token_ask(command->options, &body, &reply, err));
 	return print_created(command, reply->tokens_reply, err);
 }
 
@@ -186,7 +185,7 @@ static enum fl_code list(struct command *command, struct fl_error *err)
 	if (command->n_args > 1)
 		return FL_FAIL(err, FL_E_USAGE, "token list takes no \"%s\"", command->args[1]);
 	FL_TRY(command_wants_json(command, &json, err));
-	FL_TRY(ask(command, &body, &reply, err));
+	FL_TRY(token_ask(command->options, &body, &reply, err));
 	if (json)
 		return list_json(reply->tokens_reply, err);
 	FL_TRY(table_new(FL_COUNT(columns), &table, err));
@@ -210,7 +209,7 @@ static enum fl_code revoke(struct command *command, struct fl_error *err)
 
 		body.verb = PB__TOKENS_REQUEST__VERB__REVOKE;
 		body.id = command->args[i];
-		FL_TRY(ask(command, &body, &reply, err));
+		FL_TRY(token_ask(command->options, &body, &reply, err));
 		printf("Revoked %s\n", command->args[i]);
 	}
 	return FL_OK;

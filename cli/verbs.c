@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "cli/apply.h"
+#include "cli/bootstrap.h"
 #include "cli/call.h"
 #include "cli/change.h"
 #include "cli/config.h"
@@ -453,6 +454,14 @@ const struct verb verbs[] = {
 		"whose agent finds it in /etc/flota/token joins with it, and knows by it that it "
 		"talks to this fleet's coordinator and nobody else's. \"revoke\" keeps out who "
 		"has not joined yet."},
+	{"bootstrap", "ignition | cloud-config | script | butane [FILE.machine]", 1, 2,
+		.options = bootstrap_options, .n_options = BOOTSTRAP_OPTIONS, .run = verb_bootstrap,
+		.summary = "The document with which a bare machine joins at its first boot",
+		.help = "Describes the machine by a file (flota.machine(5)), by options, or by options "
+			"over a file: its name, keys, network, the agent and how it joins. Ignition is for Flatcar, "
+			"cloud-config for Rocky 9 and Debian, the script for what has neither; butane "
+			"is Ignition's in a readable form. A token is made for it, unless one is given. "
+			"What of the document is secret is told on standard error."},
 	{"ssh", "[MACHINE | UNIT] [COMMAND...]", 0, ANY, OPTIONS(ssh_options), verb_ssh,
 		"A shell, or a command, on a machine by ssh(1)",
 		"MACHINE is an ID or the beginning of one, UNIT a unit on one machine. All else is "
@@ -460,7 +469,7 @@ const struct verb verbs[] = {
 		"others are among the options of every verb.",
 		.options_first = true},
 	{"verify", "FILE...", 1, ANY, OPTIONS(verify_options), verb_verify,
-		"Check unit files, without a fleet",
+		"Check unit files and machines' descriptions, without a fleet",
 		"Prints every problem as FILE:LINE: what is wrong and what to do. The exit code is "
 		"1 when there is any."},
 	{"why", "UNIT", 1, 1, OPTIONS(why_options), verb_why,
@@ -611,7 +620,7 @@ static enum fl_code check_args(const struct command *command, struct fl_error *e
 	return FL_OK;
 }
 
-#define OPTIONS_MAX 48
+#define OPTIONS_MAX 80
 
 /* All options that are in force: the general ones, the dialect's, and the verb's (nullable). */
 static struct fl_option_table options_of(

@@ -9,6 +9,8 @@
 
 #include "base/error.h"
 #include "base/option.h"
+#include "base/strv.h"
+#include "ignition/machine_keys.h"
 
 /* The values of all options. Which of them a verb takes, its row says; others keep their zero. */
 struct cli_options {
@@ -43,6 +45,11 @@ struct cli_options {
 	/* Of token. */
 	char *name, *metadata;
 	uint64_t ttl_ms, uses;
+
+	/* Of bootstrap. */
+	struct fl_strv machine_keys[MACHINE_KEY_COUNT];
+	char *out, *token, *token_file;
+	bool no_token;
 };
 
 /* One use of a verb. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "cli/bootstrap.h"
 #include "cli/json.h"
 #include "unitfiles/name.h"
 #include "unitfiles/verify.h"
@@ -36,8 +37,11 @@ static enum fl_code verify_one(
 	const char *path, bool lenient, struct unit_report *report, struct fl_error *err)
 {
 	char name[UNIT_NAME_MAX + 1];
-	enum fl_code code = unit_name_from_argument(path, name, err);
+	enum fl_code code;
 
+	if (bootstrap_is_machine(path))
+		return bootstrap_verify(path, report, err);
+	code = unit_name_from_argument(path, name, err);
 	if (code != FL_OK) {
 		(void)fl_error_prefix(err, code, "%s", path);
 		FL_TRY(fl_strv_add(&report->errors, fl_error_text(err), err));

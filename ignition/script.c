@@ -1,0 +1,94 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "ignition/formats.h"
+#include "ignition/steps.h"
+#include "ignition/text.h"
+
+#define UNIT_FOLDER "/etc/systemd/system/"
+
+/* By this line it knows itself, when it removes itself. */
+#define MARK "# flota: the first boot of a machine"
+
+/* A word that is no line of the text. */
+static void find_end(const char *text, size_t len, struct fl_buf *ret_word)
+{
+	for (unsigned n = 0;; n++) {
+		const char *at = text;
+
+		fl_buf_clear(ret_word);
+		fl_buf_text(ret_word, "END");
+		if (n > 0)
+			fl_buf_printf(ret_word, "%u", n);
+		for (; at != NULL && at < text + len; at = strchr(at, '\n')) {
+			at += *at == '\n';
+			if (strncmp(at, fl_buf_str(ret_word), ret_word->len) == 0 &&
+				(at[ret_word->len] == '\n' || at[ret_word->len] == '\0'))
+				break;
+		}
+		if (at == NULL || at >= text + len)
+			return;
+	}
+}
+
+static void write_file(const char *folder, const char *path, unsigned mode, const char *data,
+	size_t len, struct fl_buf *out)
+{
+	FL_CLEANUP_BUF struct fl_buf whole = FL_BUF_INIT, end = FL_BUF_INIT;
+
+	fl_buf_printf(&whole, "%s%s", folder, path);
+	fl_buf_byte(out, '\n');
+	if (!text_is_block(data, len)) {
+		fl_buf_text(out, "base64 -d <<'END' | put ");
+		text_shell_word(fl_buf_str(&whole), out);
+		fl_buf_printf(out, " 0%03o\n", mode);
+		text_base64(data, len, out);
+		fl_buf_text(out, "\nEND\n");
+	} else {
+		find_end(data, len, &end);
+		fl_buf_text(out, "put ");
+		text_shell_word(fl_buf_str(&whole), out);
+		fl_buf_printf(out, " 0%03o <<'%s'\n", mode, fl_buf_str(&end));
+		fl_buf_append(out, data, len);
+		fl_buf_printf(out, "%s\n", fl_buf_str(&end));
+	}
+	out->failed |= whole.failed || end.failed;
+}
+
+enum fl_code script_write(const struct content *content, struct fl_buf *out, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep) char *url = NULL;
+
+	FL_TRY(machine_agent_url(content->machine, &url, err));
+	fl_buf_text(out, "#!/bin/sh\n" MARK "\n"
+			 "set -eu\n"
+			 "if [ \"$(id -u)\" != 0 ]; then\n"
+			 "\techo \"flota: run this as root\" >&2\n"
+			 "\texit 1\n"
+			 "fi\n"
+			 "\n"
+			 "# put PATH MODE: standard input becomes the file.\n"
+			 "put() {\n"
+			 "\tmkdir -p \"${1%/*}\"\n"
+			 "\t(umask 077; cat > \"$1.part\")\n"
+			 "\tchmod \"$2\" \"$1.part\"\n"
+			 "\tmv -f \"$1.part\" \"$1\"\n"
+			 "}\n");
+	for (size_t i = 0; i < content->n_files; i++) {
+		const struct content_file *file = &content->files[i];
+
+		write_file("", file->path, file->mode, file->data, file->len, out);
+	}
+	for (size_t i = 0; i < content->n_units; i++) {
+		const struct content_unit *unit = &content->units[i];
+
+		if (unit->text != NULL)
+			write_file(
+				UNIT_FOLDER, unit->name, 0644, unit->text, strlen(unit->text), out);
+	}
+	FL_TRY(steps_write(content, url, true, out, err));
+	fl_buf_text(out, "\n# This script, where it is a file, has no more to do.\n"
+			 "if [ -f \"$0\" ] && head -n 2 \"$0\" | grep -qxF '" MARK
+			 "'; then rm -f \"$0\"; fi\n");
+	return fl_buf_ok(out) ? FL_OK : FL_FAIL_NO_MEMORY(err);
+}
