@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "coordinator/https.h"
+#include "release/release.h"
 #include "transport/door.h"
 
 /* A lease below a second would turn every hiccup of a network into a lost machine. */
@@ -41,6 +42,13 @@ static const struct fl_option options[] = {
 		       "https://HOST:PORT/agents/VERSION/ARCH/flota-agent, and /healthz. Default: "
 		       "the first --door, one port higher; \"none\" keeps it shut.",
 		.offset = AT(https)},
+	{.name = "release-keys",
+		.type = FL_OPTION_LIST,
+		.value_name = "DIR",
+		.doc = "Where NAME.pub are, the keys of agents' releases: when there are any, only "
+		       "what they have signed can be published. May be given several times. "
+		       "Default: " RELEASE_KEYS_ETC " " RELEASE_KEYS_LIB ".",
+		.offset = AT(release_keys)},
 	{.name = "certificate-life",
 		.type = FL_OPTION_DURATION,
 		.min = LIFE_MIN_MS,
@@ -141,6 +149,14 @@ static enum fl_code complete_https(struct config *config, struct fl_error *err)
 	return https_parse_listen(listen, &config->https_address, &config->https_port, err);
 }
 
+static enum fl_code complete_release_keys(struct config *config, struct fl_error *err)
+{
+	if (config->release_keys.n > 0)
+		return FL_OK;
+	FL_TRY(fl_strv_add(&config->release_keys, RELEASE_KEYS_ETC, err));
+	return fl_strv_add(&config->release_keys, RELEASE_KEYS_LIB, err);
+}
+
 /* No default in the table: there it would be added to, and a coordinator that was told to listen
  * on one address would still listen on all. */
 static enum fl_code complete_listen(struct config *config, struct fl_error *err)
@@ -162,6 +178,8 @@ enum fl_code config_load(
 		code = complete_door(config, err);
 	if (code == FL_OK)
 		code = complete_https(config, err);
+	if (code == FL_OK)
+		code = complete_release_keys(config, err);
 	if (code != FL_OK)
 		config_fini(config);
 	return code;

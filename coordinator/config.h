@@ -19,6 +19,7 @@ struct config {
 	char *https_address; /* NULL: all */
 	uint16_t https_port;
 	bool has_https;
+	struct fl_strv release_keys;
 	uint64_t certificate_life_ms;
 	char *data_directory;
 	uint64_t lease_ms;

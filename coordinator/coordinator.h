@@ -10,6 +10,7 @@
  *	followers.c       who follows what happens
  *	service_agents.c  what machines ask; their long polls
  *	service_join.c    tokens, machines that join, certificates
+ *	service_releases.c  releases of the agent, and upgrades (releases.c: the disk)
  *	service_calls.c   status and journal, between the two
  *	gate.c            machines whose certificates no longer count
  *	attempts.c        how often an address may fail to join
@@ -36,6 +37,7 @@ struct ca;
 struct calls;
 struct descriptors;
 struct followers;
+struct publisher;
 struct revoked;
 struct tokens;
 struct transport_server;
@@ -57,6 +59,7 @@ struct coordinator {
 	struct calls *calls;
 	struct descriptors *descriptors;
 	struct followers *followers;
+	struct publisher *publisher;
 	struct tokens *tokens;
 	struct watches *watches;
 	struct transport_server *server; /* NULL before it serves */

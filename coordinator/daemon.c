@@ -33,6 +33,7 @@
 #include "coordinator/followers.h"
 #include "coordinator/gate.h"
 #include "coordinator/https.h"
+#include "coordinator/services.h"
 #include "coordinator/store/sqlite.h"
 #include "coordinator/tokens.h"
 #include "coordinator/watches.h"
@@ -219,7 +220,6 @@ static enum fl_code open_https(struct daemon *daemon, struct fl_error *err)
 		return FL_OK;
 	if (certificate == NULL || key == NULL || agents == NULL)
 		return FL_FAIL_NO_MEMORY(err);
-	FL_TRY(fl_mkdir_all(agents, 0700, err));
 	FL_TRY(https_open(&daemon->https, &https, err));
 	fl_log(FL_INFO, "coordinator.https", "address=%s port=%u",
 		config->https_address != NULL ? config->https_address : "*",
@@ -421,6 +421,16 @@ static enum fl_code load_core(struct daemon *daemon, struct fl_error *err)
 	return FL_OK;
 }
 
+static enum fl_code make_publisher(struct coordinator *coordinator, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep)
+	char *agents = fl_printf("%s/agents", coordinator->config->data_directory);
+
+	if (agents == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	return publisher_new(&coordinator->publisher, agents, err);
+}
+
 static enum fl_code make_parts(struct coordinator *coordinator, struct fl_error *err)
 {
 	FL_TRY(deadlines_new(&coordinator->deadlines, err));
@@ -431,6 +441,7 @@ static enum fl_code make_parts(struct coordinator *coordinator, struct fl_error 
 	FL_TRY(calls_new(&coordinator->calls, err));
 	FL_TRY(followers_new(&coordinator->followers, err));
 	FL_TRY(tokens_new(&coordinator->tokens, err));
+	FL_TRY(make_publisher(coordinator, err));
 	FL_TRY(watches_new(&coordinator->watches, err));
 	return batch_new(&coordinator->batch, coordinator, err);
 }
@@ -441,6 +452,7 @@ static void free_parts(struct coordinator *coordinator)
 	if (coordinator->calls != NULL)
 		calls_free(coordinator->calls);
 	watches_free(coordinator->watches);
+	publisher_free(coordinator->publisher);
 	tokens_free(coordinator->tokens);
 	followers_free(coordinator->followers);
 	agents_free(coordinator->agents);

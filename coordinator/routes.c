@@ -28,6 +28,11 @@ static const char *renew_machine(const Pb__Envelope *message)
 	return message->renew_request->machine_id;
 }
 
+static const char *fetch_machine(const Pb__Envelope *message)
+{
+	return message->fetch_request->machine_id;
+}
+
 static const char *output_machine(const Pb__Envelope *message)
 {
 	return message->call_output_request->machine_id;
@@ -59,6 +64,10 @@ static const struct route {
 	{PB__ENVELOPE__BODY_RENEW_REQUEST, MACHINES, "renew a certificate", renew_machine,
 		service_renew},
 	{PB__ENVELOPE__BODY_TOKENS_REQUEST, PEOPLE, "make and see tokens", NULL, service_tokens},
+	{PB__ENVELOPE__BODY_RELEASES_REQUEST, PEOPLE, "publish releases", NULL, service_releases},
+	{PB__ENVELOPE__BODY_UPGRADE_REQUEST, PEOPLE, "upgrade agents", NULL, service_upgrade},
+	{PB__ENVELOPE__BODY_FETCH_REQUEST, MACHINES, "fetch a release", fetch_machine,
+		service_fetch},
 	{PB__ENVELOPE__BODY_JOIN_REQUEST, JOINERS, "join", NULL, service_join},
 };
 

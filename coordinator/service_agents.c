@@ -116,8 +116,8 @@ static Pb__SyncReply *empty_reply(const struct exchange *exchange)
 	return reply;
 }
 
-/* Takes @body over. */
-static void reply_sync(struct exchange *exchange, Pb__SyncReply *body)
+/* Takes @body over; @order (nullable) is borrowed. */
+static void reply_sync(struct exchange *exchange, Pb__SyncReply *body, Pb__UpgradeOrder *order)
 {
 	Pb__Envelope reply = PB__ENVELOPE__INIT;
 
@@ -128,7 +128,9 @@ static void reply_sync(struct exchange *exchange, Pb__SyncReply *body)
 	body->lease_ms = core_lease_ms(exchange->coordinator->core);
 	reply.body_case = PB__ENVELOPE__BODY_SYNC_REPLY;
 	reply.sync_reply = body;
+	body->upgrade = order;
 	exchange_reply(exchange, &reply);
+	body->upgrade = NULL;
 	core_message_free(&body->base);
 }
 
@@ -140,7 +142,9 @@ static bool answer_sync(struct agent *agent, struct exchange *exchange)
 	const Pb__SyncRequest *request = exchange->message->sync_request;
 	uint64_t request_id = exchange->message->request_id;
 	Pb__SyncReply *body = NULL;
+	Pb__UpgradeOrder order;
 	struct fl_error err = {0};
+	bool is_to_upgrade;
 
 	if (core_assignment(coordinator->core, agent->machine_id, request->store_id,
 		    request->revision, batch_durable_revision(coordinator->batch), &body,
@@ -148,13 +152,14 @@ static bool answer_sync(struct agent *agent, struct exchange *exchange)
 		exchange_fail(exchange, &err);
 		return true;
 	}
-	if (body == NULL && !calls_wait_for(agent, request_id))
+	is_to_upgrade = core_upgrade_order(coordinator->core, agent->machine_id, &order);
+	if (body == NULL && !is_to_upgrade && !calls_wait_for(agent, request_id))
 		return false;
 	if (body == NULL)
 		body = empty_reply(exchange);
 	if (body != NULL)
 		calls_take_orders(agent, request_id, body);
-	reply_sync(exchange, body);
+	reply_sync(exchange, body, is_to_upgrade ? &order : NULL);
 	return true;
 }
 
@@ -170,7 +175,7 @@ static void sync_expired(struct exchange *exchange)
 	struct agent *agent = exchange->owner;
 
 	agent->sync = NULL;
-	reply_sync(exchange, empty_reply(exchange));
+	reply_sync(exchange, empty_reply(exchange), NULL);
 }
 
 static void sync_wake(struct exchange *exchange)
@@ -221,7 +226,7 @@ static void drop_older_sync(struct agent *agent)
 	struct exchange *older = FL_TAKE(agent->sync);
 
 	if (older != NULL)
-		reply_sync(older, empty_reply(older));
+		reply_sync(older, empty_reply(older), NULL);
 }
 
 void service_sync(struct exchange *exchange)
@@ -233,6 +238,7 @@ void service_sync(struct exchange *exchange)
 			.store_id = request->store_id,
 			.revision = request->revision,
 			.info = request->info,
+			.upgrade = request->upgrade,
 			.peer_address = transport_request_address(exchange->request),
 			.key_pin = exchange_identity(exchange)->key_pin}};
 	struct core_answer answer = {0};
