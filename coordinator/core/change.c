@@ -496,7 +496,7 @@ static void do_replica(struct plan *plan, struct replica *replica)
 	bool has_body = replica->body.content != NULL;
 
 	if (!was_there)
-		replica_link(plan->unit, unit);
+		replica_link(core, plan->unit, unit);
 	if (replica->is_new) {
 		unit_body_set(core, unit, &replica->body);
 		asked(plan, unit);

@@ -163,7 +163,7 @@ void exclusive_file_changed(struct core *core, struct unit *unit, bool was_exclu
 	if (stop_ms == 0) {
 		set_stop_ms(core, unit, 0);
 		if (unit->held != NULL && unit->held_until_ms == UINT64_MAX)
-			held_release(core, unit->held, "it is no longer exclusive");
+			held_ends(core, unit, "it is no longer exclusive");
 	} else if (!was_exclusive) {
 		set_stop_ms(core, unit, 0);
 		held_endless(core, unit);

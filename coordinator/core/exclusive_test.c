@@ -212,6 +212,29 @@ static void one_that_was_not_exclusive_is_waited_for(void **state)
 	assert_where(fleet, "a.service", "m1");
 }
 
+static void one_that_is_no_longer_exclusive_stops_before_it_moves_all_the_same(void **state)
+{
+	struct fleet *fleet = *state;
+
+	begin(fleet);
+	assert_true(start(fleet, FILE_("3s", "[X-Fleet]\nMachineID=m2\n")));
+	assert_where(fleet, "a.service", "");
+	assert_true(start(fleet, ORDINARY "[X-Fleet]\nMachineID=m2\n"));
+	assert_where(fleet, "a.service", "");
+	fleet_check(fleet->core);
+	fleet_let_go(fleet, "m1");
+	assert_where(fleet, "a.service", "m2");
+
+	/* But nobody is waited for who may never come back. */
+	fleet_pass(fleet, FLEET_LEASE_MS + 1000, "m1 m3");
+	assert_where(fleet, "a.service", "m2");
+	assert_true(start(fleet, FILE_("3s", "[X-Fleet]\nMachineID=m1\n")));
+	assert_where(fleet, "a.service", "");
+	assert_true(start(fleet, ORDINARY "[X-Fleet]\nMachineID=m1\n"));
+	assert_where(fleet, "a.service", "m1");
+	fleet_check(fleet->core);
+}
+
 static void a_machine_without_a_fence_is_refused(void **state)
 {
 	struct fleet *fleet = *state;
@@ -320,6 +343,7 @@ int main(void)
 		TEST(a_shorter_lease_after_a_restart_does_not_shorten_old_ones),
 		TEST(the_longest_time_to_stop_counts),
 		TEST(one_that_was_not_exclusive_is_waited_for),
+		TEST(one_that_is_no_longer_exclusive_stops_before_it_moves_all_the_same),
 		TEST(a_machine_without_a_fence_is_refused),
 		TEST(doubles_of_others_are_told_with_their_length),
 		TEST(no_lease_for_who_does_not_know_what_was_taken),

@@ -61,6 +61,17 @@ void held_endless(struct core *core, struct unit *unit)
 	exclusive_held(core, unit);
 }
 
+void held_ends(struct core *core, struct unit *unit, const char *why)
+{
+	if (unit->held->machine->fsm.state == MACHINE_LOST) {
+		held_release(core, unit->held, why);
+		return;
+	}
+	exclusive_released(core, unit);
+	unit->held_until_ms = core->now_ms + HELD_LIMIT_MS;
+	fl_list_append(&core->held, &unit->held_link);
+}
+
 void held_forget(struct core *core, struct unit *unit)
 {
 	fl_list_remove(&unit->held_link);

@@ -592,6 +592,8 @@ uint64_t held_next_deadline(const struct core *core);
 
 /* A hold that ended by itself no longer does. */
 void held_endless(struct core *core, struct unit *unit);
+/* One that did not does: at once where its machine is lost, else as any other. */
+void held_ends(struct core *core, struct unit *unit, const char *why);
 
 static inline bool placement_is_held(const struct placement *placement)
 {
@@ -887,8 +889,8 @@ uint32_t replicas_wanted(const struct unit *template);
 /* Reads the template's file for the replica of that name. */
 enum fl_code replica_body_read(struct core *core, const char *name, const struct unit_body *body,
 	struct unit_body *ret_body, struct fl_error *err) FL_MUST_CHECK;
-/* @unit has the highest number so far. */
-void replica_link(struct unit *template, struct unit *unit);
+/* @unit has the highest number so far; a rollout of its own is over. */
+void replica_link(struct core *core, struct unit *template, struct unit *unit);
 void replica_unlink(struct unit *unit);
 /* Destroys those above @n. */
 void replicas_trim(struct core *core, struct unit *template, uint32_t n);

@@ -21,8 +21,11 @@ enum fl_code replica_body_read(struct core *core, const char *name, const struct
 	return FL_OK;
 }
 
-void replica_link(struct unit *template, struct unit *unit)
+void replica_link(struct core *core, struct unit *template, struct unit *unit)
 {
+	/* How a file reaches it is its template's matter from now on. */
+	if (unit->rollout != NULL)
+		rollout_drop(core, unit);
 	unit->replica_of = template;
 	fl_list_append(&template->replicas, &unit->replica);
 }
@@ -55,7 +58,7 @@ static enum fl_code fill_one(
 	FL_TRY(replica_body_read(core, name, &template->body, &body, err));
 	if (unit != NULL) {
 		/* Somebody made it by hand meanwhile. */
-		replica_link(template, unit);
+		replica_link(core, template, unit);
 		change_file(core, unit, &body);
 		unit_body_fini(core, &body);
 	} else {
@@ -65,7 +68,7 @@ static enum fl_code fill_one(
 			return code;
 		}
 		unit_body_set(core, unit, &body);
-		replica_link(template, unit);
+		replica_link(core, template, unit);
 	}
 	change_asked(core, unit);
 	change_desired(core, unit, template->desired);
@@ -100,7 +103,7 @@ void replicas_restore(struct core *core)
 			unit = unit_find(core, name);
 			if (unit == NULL || !unit->stored_replica)
 				break;
-			replica_link(template, unit);
+			replica_link(core, template, unit);
 		}
 	}
 }

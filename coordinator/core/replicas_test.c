@@ -64,6 +64,21 @@ static const char *units(struct fleet *fleet)
 	return text;
 }
 
+static void one_that_was_made_by_hand_rolls_by_itself_no_more(void **state)
+{
+	static const char first[] = "[Service]\nExecStart=/bin/1\n[X-Flota]\nMinHealthySec=2s\n";
+	static const char second[] = "[Service]\nExecStart=/bin/2\n[X-Flota]\nMinHealthySec=2s\n";
+	struct fleet *fleet = *state;
+
+	assert_true(set(fleet, "web@2.service", first, PB__DESIRED_STATE__LAUNCHED));
+	assert_true(set(fleet, "web@2.service", second, PB__DESIRED_STATE__LAUNCHED));
+	assert_non_null(fleet_unit(fleet, "web@2.service")->rollout);
+	assert_true(start(fleet, 2));
+	assert_null(fleet_unit(fleet, "web@2.service")->rollout);
+	fleet_pass(fleet, 3600000, "m1 m2 m3");
+	fleet_check(fleet->core);
+}
+
 static void a_template_stands_for_its_replicas(void **state)
 {
 	struct fleet *fleet = *state;
@@ -216,6 +231,8 @@ int main(void)
 			a_replica_has_its_templates_file, setup, fleet_teardown),
 		cmocka_unit_test_setup_teardown(
 			templates_that_cannot_be_started, setup, fleet_teardown),
+		cmocka_unit_test_setup_teardown(
+			one_that_was_made_by_hand_rolls_by_itself_no_more, setup, fleet_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
