@@ -314,6 +314,7 @@ void change_asked(struct core *core, struct unit *unit)
 static void asked(struct plan *plan, struct unit *unit)
 {
 	change_asked(plan->core, unit);
+	unit->replaced = false;
 	unit->change_received_us = plan->request->received_us;
 }
 

@@ -159,6 +159,7 @@ static enum fl_code load_unit(struct core *core, const Pb__UnitRecord *record, s
 	unit->restart_generation = record->restart_generation;
 	unit->epoch = record->epoch;
 	unit->stop_ms = record->stop_ms;
+	unit->replaced = record->replaced;
 	seen_revision(core, record->change_revision);
 	seen_revision(core, record->epoch);
 	return rollout_load(core, unit, record, err);

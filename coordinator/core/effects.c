@@ -183,6 +183,7 @@ static enum fl_code pack_unit(
 		record.held_epoch = unit->held->epoch;
 	}
 	record.lenient = unit->body.lenient;
+	record.replaced = unit->replaced;
 	code = rollout_record(unit, &record, err);
 	if (code == FL_OK)
 		code = wire_pack_record(&record.base, &write->data, &write->len, err);

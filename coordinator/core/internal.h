@@ -335,6 +335,7 @@ struct unit {
 	unsigned refused_for; /* bits 1 << enum refusal, of all machines */
 	bool waiting_told; /* that no machine takes it was an event */
 	uint64_t replaced_in_step;
+	bool replaced; /* driven away, and nobody has asked for anything since: it replaces nobody */
 	struct fl_list recheck; /* of core->rechecks */
 	bool recheck_claims; /* then too: its own file has made it claim more */
 

@@ -322,9 +322,21 @@ bool place_replaces(const struct unit *unit, const struct unit *old)
 static bool check_replaced(
 	const struct unit *unit, const struct machine *machine, struct fl_buf *why)
 {
-	const struct placement *other;
+	struct placement *other;
 	const char *glob;
 
+	if (unit->replaced && unit->body.rules.replaces.n > 0) {
+		RB_FOREACH (other, placement_tree, (struct placement_tree *)&machine->placements) {
+			if (other->removed || other->unit->body.rules.global ||
+				!replaces(unit, other->unit, &glob))
+				continue;
+			say(why,
+				"it would replace unit %s (Replaces=%s), and was replaced itself: "
+				"it does so when it is started anew",
+				other->unit->name, glob);
+			return false;
+		}
+	}
 	FL_LIST_FOREACH (other, &machine->replacers, replacer) {
 		if (!replaces(other->unit, unit, &glob))
 			continue;

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "coordinator/core/internal.h"
 #include "coordinator/core/testing.h"
 
 static void least_loaded_first_then_lowest_id(void **state)
@@ -314,6 +315,70 @@ static void a_circle_of_replaces_ends(void **state)
 	}
 }
 
+/* It grows whenever one is placed. */
+static uint64_t epochs_of_all(struct fleet *fleet)
+{
+	return unit_find(fleet->core, "a.service")->epoch +
+	       unit_find(fleet->core, "b.service")->epoch +
+	       unit_find(fleet->core, "c.service")->epoch;
+}
+
+static void a_circle_of_replaces_ends_from_step_to_step(void **state)
+{
+	struct fleet *fleet = *state;
+	uint64_t epochs;
+
+	fleet_join(fleet, "m1", "");
+	fleet_join(fleet, "m2", "");
+	assert_true(fleet_start(fleet, "a.service", "Replaces=b.service"));
+	assert_true(fleet_start(fleet, "b.service", "Replaces=c.service"));
+	assert_true(fleet_start(fleet, "c.service", "Replaces=a.service"));
+	for (int i = 0; i < 6; i++) {
+		fleet_let_go(fleet, "m1");
+		fleet_let_go(fleet, "m2");
+	}
+	epochs = epochs_of_all(fleet);
+	for (int i = 0; i < 6; i++) {
+		fleet_let_go(fleet, "m1");
+		fleet_let_go(fleet, "m2");
+	}
+	assert_int_equal(epochs_of_all(fleet), epochs);
+	fleet_check(fleet->core);
+}
+
+static void who_was_replaced_replaces_when_it_is_asked_for_anew(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "");
+	assert_true(fleet_start(fleet, "old.service", "Replaces=older.service"));
+	assert_true(fleet_start(fleet, "new.service", "Replaces=old.service"));
+	fleet_let_go(fleet, "m1");
+	fleet_join(fleet, "m2", "");
+	assert_where(fleet, "new.service", "m1");
+	assert_where(fleet, "old.service", "m2");
+	fleet_pass(fleet, 2 * FLEET_LEASE_MS, "m1");
+	assert_where(fleet, "old.service", "");
+	assert_true(fleet_destroy(fleet, "new.service"));
+	assert_where(fleet, "old.service", "m1");
+	assert_true(fleet_start(fleet, "newest.service", "Replaces=old.service"));
+	fleet_let_go(fleet, "m1");
+	assert_true(fleet_start(fleet, "older.service", ""));
+	assert_true(fleet_destroy(fleet, "newest.service"));
+	fleet_restart(fleet);
+	fleet_beat(fleet, "m1");
+	assert_where(fleet, "older.service", "m1");
+	assert_where(fleet, "old.service", "");
+	assert_string_equal(fleet_refusal(fleet, "old.service", "m1"),
+		"it would replace unit older.service (Replaces=older.service), and was replaced "
+		"itself: it does so when it is started anew");
+	assert_true(fleet_unload(fleet, "old.service"));
+	assert_true(fleet_start(fleet, "old.service", NULL));
+	assert_where(fleet, "old.service", "m1");
+	assert_where(fleet, "older.service", "");
+	fleet_check(fleet->core);
+}
+
 static void global_units_run_everywhere(void **state)
 {
 	struct fleet *fleet = *state;
@@ -483,6 +548,8 @@ int main(void)
 		TEST(a_replacing_unit_sends_the_old_one_elsewhere),
 		TEST(mutual_replaces_are_ignored),
 		TEST(a_circle_of_replaces_ends),
+		TEST(a_circle_of_replaces_ends_from_step_to_step),
+		TEST(who_was_replaced_replaces_when_it_is_asked_for_anew),
 		TEST(global_units_run_everywhere),
 		TEST(a_global_unit_wins_over_others),
 		TEST(a_global_unit_displaces_what_conflicts_with_it),

@@ -12,7 +12,9 @@
  *
  * It ends: a unit leaves a machine because it was marked once, because its leader left (a circle of
  * leaders cannot be placed again), or because another replaced it, which happens to it at most
- * once in a step.
+ * once in a step. Nor does it go on from step to step: who was replaced replaces nobody until a
+ * person asks for something of it, else units that replace one another in a circle would move for
+ * ever.
  */
 #include <inttypes.h>
 
@@ -263,6 +265,7 @@ static void displace_replaced(struct core *core, struct unit *unit, struct machi
 			old->replaced_in_step == core->step || !place_replaces(unit, old))
 			continue;
 		old->replaced_in_step = core->step;
+		old->replaced = true;
 		settle_displace(core, old, "replaced");
 	}
 }

@@ -75,6 +75,10 @@ static bool may_be_on(const struct core *core, const struct unit *unit,
 		if (coming && any_matches(&there->body.rules.replaces, unit->name) &&
 			!any_matches(&rules->replaces, there->name))
 			return false;
+		if (coming && unit->replaced && !there->body.rules.global &&
+			any_matches(&rules->replaces, there->name) &&
+			!any_matches(&there->body.rules.replaces, unit->name))
+			return false;
 	}
 	return true;
 }
