@@ -314,6 +314,8 @@ void change_asked(struct core *core, struct unit *unit)
 static void asked(struct plan *plan, struct unit *unit)
 {
 	change_asked(plan->core, unit);
+	if (unit->replaced && unit->queue != NULL)
+		settle_activate(plan->core, unit); /* it may replace others again */
 	unit->replaced = false;
 	unit->change_received_us = plan->request->received_us;
 }
