@@ -303,7 +303,11 @@ static void blame(
 static void count_old(struct core *core, struct rollout *rollout, const struct place *place,
 	enum standing standing, struct tally *tally)
 {
-	if (standing == STANDING_AWAY && place->placement != NULL) {
+	const struct placement *placement = place->placement;
+
+	/* Of one that is not to run, too, a lost machine may have the old file. */
+	if (placement != NULL &&
+		(standing == STANDING_AWAY || placement->machine->fsm.state == MACHINE_LOST)) {
 		tally->lagging++;
 		return;
 	}

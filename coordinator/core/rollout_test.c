@@ -610,6 +610,22 @@ static void a_stop_ends_it(void **state)
 	assert_int_equal(core_unit_count(fleet->core), 0);
 }
 
+static void a_stop_while_a_machine_is_lost(void **state)
+{
+	struct fleet *fleet = *state;
+
+	start_web(fleet, 3, "OnMachineLoss=wait");
+	assert_true(replace_web(fleet, 3, "/bin/two", "OnMachineLoss=wait"));
+	pass_with(fleet, 12000, "m1 m2"); /* m3 is lost */
+	assert_true(fleet_change(fleet, PB__CHANGE__VERB__SET, "web@.service", NULL,
+		PB__DESIRED_STATE__LOADED, false));
+	assert_who(fleet, "/bin/two", "12");
+	assert_state(fleet, "web@.service", DONE);
+	join(fleet, "m3", "");
+	assert_who(fleet, "/bin/two", "123");
+	fleet_check(fleet->core);
+}
+
 /* ---- Single units ------------------------------------------------------------------------ */
 
 static void a_single_unit_goes_back(void **state)
@@ -811,6 +827,7 @@ int main(void)
 		TEST(a_file_that_fits_nowhere_goes_back),
 		TEST(a_restart_goes_on),
 		TEST(a_stop_ends_it),
+		TEST(a_stop_while_a_machine_is_lost),
 		TEST(a_single_unit_goes_back),
 		TEST(a_single_unit_whose_file_fits_nowhere),
 		TEST(a_global_unit_rolls_by_machine),

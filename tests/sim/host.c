@@ -151,7 +151,7 @@ static void step_happens(struct host *host, const struct agent_unit *unit)
 	if (unit->step == STEP_INSTALL)
 		there->bad = unit->working_on_bad;
 	if (unit->step == STEP_RESTART || (unit->step == STEP_START && !there->running))
-		there->n_starts++;
+		there->start = ++host->n_starts;
 	if (unit->step == STEP_INSTALL)
 		return;
 	there->failed = false;
@@ -723,10 +723,17 @@ void host_damage_disk(struct host *host)
 		host->disk.whole = false;
 }
 
+void host_unit_ended(struct host *host, const char *name)
+{
+	struct agent_unit *known = fl_map_get(host->agent_units, name);
+
+	if (known != NULL)
+		reportable(host, known);
+}
+
 void host_unit_exits(struct host *host)
 {
 	uint32_t n = (uint32_t)fl_map_count(host->units);
-	struct agent_unit *known;
 	struct host_unit *unit;
 	const char *name = NULL;
 
@@ -742,9 +749,7 @@ void host_unit_exits(struct host *host)
 	host_unit_run(host, name, unit, false);
 	unit->failed = world_chance(host->world, 50);
 	world_trace(host->world, "%s: %s ends by itself", host->id, name);
-	known = fl_map_get(host->agent_units, name);
-	if (known != NULL)
-		reportable(host, known);
+	host_unit_ended(host, name);
 }
 
 void host_open(struct host *host, struct world *world, struct network_server *server,

@@ -31,7 +31,7 @@ struct host_unit {
 	bool bad; /* its file's program fails */
 	bool exclusive; /* as it was started */
 	uint32_t stop_ms;
-	uint64_t n_starts;
+	uint64_t start; /* the number of its last one, of all starts on the host */
 };
 
 /* agent/lease.h */
@@ -73,6 +73,7 @@ struct host {
 
 	/* The machine. */
 	uint32_t boots;
+	uint64_t n_starts;
 	char metadata[2][2][8]; /* key, value */
 	struct fl_map *units; /* of struct host_unit */
 	struct fl_map *done; /* of struct done, in /run */
@@ -113,6 +114,8 @@ void agent_start(struct host *host);
 void agent_kill(struct host *host);
 /* Exclusive units may run, or not any more. */
 void host_lease_changed(struct host *host);
+/* A unit's process is gone: systemd tells the agent, where there is one. */
+void host_unit_ended(struct host *host, const char *name);
 /* A unit of it ends by itself. */
 void host_unit_exits(struct host *host);
 /* The disk's record is damaged, or is an older one again (a snapshot that was restored); the agent

@@ -40,7 +40,7 @@ void host_unit_run(struct host *host, const char *name, struct host_unit *unit, 
 
 struct death {
 	char name[64];
-	uint64_t n_starts;
+	uint64_t start;
 	uint32_t boots;
 };
 
@@ -51,10 +51,11 @@ static void on_death(void *owner, void *data)
 	struct host_unit *unit = fl_map_get(host->units, death->name);
 
 	if (!host->on || host->boots != death->boots || unit == NULL || !unit->running ||
-		unit->n_starts != death->n_starts)
+		unit->start != death->start)
 		return;
 	world_trace(host->world, "%s: %s is ended by its fence", host->id, death->name);
 	host_unit_run(host, death->name, unit, false);
+	host_unit_ended(host, death->name);
 }
 
 static void on_fence(void *owner, void *data)
@@ -73,7 +74,7 @@ static void on_fence(void *owner, void *data)
 			continue;
 		death = FL_NEW(struct death);
 		fl_assert(death != NULL);
-		*death = (struct death){.n_starts = unit->n_starts, .boots = host->boots};
+		*death = (struct death){.start = unit->start, .boots = host->boots};
 		snprintf(death->name, sizeof(death->name), "%s", fl_map_key(entry));
 		world_after(host->world, NULL,
 			world_between(host->world, 1, unit->stop_ms + KILL_LATE_MS), on_death, host,
