@@ -18,16 +18,18 @@ static void good_identities(void **state)
 		struct identity identity;
 		const char *described;
 	} cases[] = {
-		{"flota://lab/coordinator", {IDENTITY_COORDINATOR, "lab", "", ""},
+		{"flota://lab/coordinator", {IDENTITY_COORDINATOR, "lab", "", "", {0}},
 			"coordinator of lab"},
-		{"flota://lab/machine/3f2a", {IDENTITY_MACHINE, "lab", "3f2a", ""}, "machine 3f2a"},
-		{"flota://a.b-c_9/operator/Ana.B", {IDENTITY_OPERATOR, "a.b-c_9", "Ana.B", ""},
+		{"flota://lab/machine/3f2a", {IDENTITY_MACHINE, "lab", "3f2a", "", {0}},
+			"machine 3f2a"},
+		{"flota://a.b-c_9/operator/Ana.B", {IDENTITY_OPERATOR, "a.b-c_9", "Ana.B", "", {0}},
 			"operator Ana.B"},
-		{"flota://lab/tenant/acme/user/eva", {IDENTITY_USER, "lab", "eva", "acme"},
+		{"flota://lab/tenant/acme/user/eva", {IDENTITY_USER, "lab", "eva", "acme", {0}},
 			"user eva of tenant acme"},
-		{"flota://lab/machine/coordinator", {IDENTITY_MACHINE, "lab", "coordinator", ""},
-			"machine coordinator"},
-		{"flota://.../operator/.a", {IDENTITY_OPERATOR, "...", ".a", ""}, "operator .a"},
+		{"flota://lab/machine/coordinator",
+			{IDENTITY_MACHINE, "lab", "coordinator", "", {0}}, "machine coordinator"},
+		{"flota://.../operator/.a", {IDENTITY_OPERATOR, "...", ".a", "", {0}},
+			"operator .a"},
 	};
 
 	(void)state;
