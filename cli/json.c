@@ -177,15 +177,30 @@ static json_t *of_claims(const Pb__Claims *claims)
 		"cpu_milli", (json_int_t)claims->cpu_milli);
 }
 
+static json_t *of_pin(const ProtobufCBinaryData *pin)
+{
+	char text[PIN_TEXT_SIZE];
+
+	pin_text(pin, text);
+	return json_of_text(text);
+}
+
+static json_t *of_refused(const Pb__RefusedKey *refused)
+{
+	return json_pack("{s:o, s:s, s:o, s:I}", "key", of_pin(&refused->key_pin), "address",
+		refused->address, "hostname", json_of_text(refused->hostname), "ago_ms",
+		(json_int_t)refused->ago_ms);
+}
+
 json_t *json_of_machine(const Pb__Machine *machine)
 {
 	const struct fl_strv capabilities = {
 		.items = machine->capabilities, .n = machine->n_capabilities};
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:s, s:I, s:o, s:o, "
-			 "s:o, s:o, s:o}",
+			 "s:o, s:o, s:o, s:s, s:o, s:o, s:o}",
 		"machine", machine->id, "address", machine->address, "hostname", machine->hostname,
-		"state", machine_state_name(machine->state), "scheduling",
+		"state", machine_state_of(machine), "scheduling",
 		scheduling_name(machine->scheduling), "closed_by", machine->closed_by,
 		"closed_reason", json_of_text(machine->closed_reason), "drain_left_ms",
 		(json_int_t)machine->drain_left_ms, "drain_units", (int)machine->drain_units,
@@ -193,5 +208,8 @@ json_t *json_of_machine(const Pb__Machine *machine)
 		"last_heard_ms", (json_int_t)machine->last_heard_ms, "metadata",
 		of_metadata(machine), "capabilities", json_of_strv(&capabilities), "capacity",
 		machine->capacity != NULL ? of_capacity(machine->capacity) : json_null(), "claimed",
-		of_claims(machine->claimed), "offered", of_claims(machine->offered));
+		of_claims(machine->claimed), "offered", of_claims(machine->offered), "revoked_by",
+		machine->revoked_by, "revoked_reason", json_of_text(machine->revoked_reason), "key",
+		of_pin(&machine->key_pin), "refused",
+		machine->refused != NULL ? of_refused(machine->refused) : json_null());
 }

@@ -229,20 +229,32 @@ static void machine_hostname(const struct row *row, struct fl_buf *cell)
 	fl_buf_text(cell, row->machine->hostname);
 }
 
+static bool is_revoked(const Pb__Machine *machine)
+{
+	return machine->standing == PB__MACHINE__STANDING__REVOKED;
+}
+
 static void machine_state(const struct row *row, struct fl_buf *cell)
 {
-	fl_buf_text(cell, machine_state_name(row->machine->state));
+	fl_buf_text(cell, machine_state_of(row->machine));
 }
 
 static enum term_colour machine_colour(const struct row *row)
 {
-	return row->machine->state == PB__MACHINE__STATE__LOST ? TERM_RED : TERM_PLAIN;
+	return row->machine->state == PB__MACHINE__STATE__LOST || is_revoked(row->machine)
+		       ? TERM_RED
+		       : TERM_PLAIN;
 }
 
 static void machine_scheduling(const struct row *row, struct fl_buf *cell)
 {
 	const Pb__Machine *machine = row->machine;
 
+	if (is_revoked(machine)) {
+		fl_buf_printf(cell, "revoked by %s%s%s", machine->revoked_by,
+			*machine->revoked_reason != '\0' ? ": " : "", machine->revoked_reason);
+		return;
+	}
 	fl_buf_text(cell, scheduling_name(machine->scheduling));
 	if (machine->scheduling == PB__MACHINE__SCHEDULING__OPEN)
 		return;
@@ -255,7 +267,9 @@ static void machine_scheduling(const struct row *row, struct fl_buf *cell)
 
 static enum term_colour scheduling_colour(const struct row *row)
 {
-	return row->machine->scheduling != PB__MACHINE__SCHEDULING__OPEN ? TERM_YELLOW : TERM_PLAIN;
+	return row->machine->scheduling != PB__MACHINE__SCHEDULING__OPEN || is_revoked(row->machine)
+		       ? TERM_YELLOW
+		       : TERM_PLAIN;
 }
 
 static void machine_units(const struct row *row, struct fl_buf *cell)
@@ -588,7 +602,8 @@ static enum fl_code print_machines(struct command *command, bool json, Pb__Machi
 	bool any_closed = false;
 
 	for (size_t i = 0; i < n; i++)
-		any_closed |= machines[i]->scheduling != PB__MACHINE__SCHEDULING__OPEN;
+		any_closed |= machines[i]->scheduling != PB__MACHINE__SCHEDULING__OPEN ||
+			      is_revoked(machines[i]);
 	if (any_closed && dialect->tells_closed && (style.fields == NULL || *style.fields == '\0'))
 		style.fields = "machine,ip,metadata,scheduling";
 	if (!json)

@@ -36,6 +36,13 @@ const char *scheduling_name(Pb__Machine__Scheduling scheduling)
 	return "-";
 }
 
+const char *machine_state_of(const Pb__Machine *machine)
+{
+	return machine->standing == PB__MACHINE__STANDING__REVOKED
+		       ? "revoked"
+		       : machine_state_name(machine->state);
+}
+
 const char *machine_state_name(Pb__Machine__State state)
 {
 	switch (state) {
@@ -93,4 +100,11 @@ void machine_text(const char *id, const char *address, bool full, char text[MACH
 	else
 		(void)snprintf(text, MACHINE_TEXT_MAX, "%.8s...%s%.255s", id,
 			address[0] != '\0' ? "/" : "", address);
+}
+
+void pin_text(const ProtobufCBinaryData *pin, char text[PIN_TEXT_SIZE])
+{
+	text[0] = '\0';
+	for (size_t i = 0; i < pin->len && 2 * i + 2 < PIN_TEXT_SIZE; i++)
+		(void)snprintf(text + 2 * i, 3, "%02x", pin->data[i]);
 }

@@ -12,6 +12,9 @@ const char *desired_name(Pb__DesiredState desired);
 /* "up", "lost", "unknown". */
 const char *machine_state_name(Pb__Machine__State state);
 
+/* The same of a machine that may be "revoked". */
+const char *machine_state_of(const Pb__Machine *machine);
+
 /* "open", "cordoned", "draining", "drained". */
 const char *scheduling_name(Pb__Machine__Scheduling scheduling);
 
@@ -27,6 +30,10 @@ Pb__DesiredState placement_current(const Pb__Placement *placement);
 
 /* The same of a unit: of its placement, or the least of a global unit's. */
 Pb__DesiredState unit_current(const Pb__Unit *unit);
+
+/* SHA-256 of a key in hexadecimal; "" of none. */
+#define PIN_TEXT_SIZE 65
+void pin_text(const ProtobufCBinaryData *pin, char text[PIN_TEXT_SIZE]);
 
 /* "3f2a81c0.../10.77.0.11", or the whole ID with @full. An address that is not known is left out
  * with its slash. */

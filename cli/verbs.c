@@ -16,6 +16,7 @@
 #include "cli/help.h"
 #include "cli/list.h"
 #include "cli/look.h"
+#include "cli/machine.h"
 #include "cli/operate.h"
 #include "cli/rebalance.h"
 #include "cli/ssh.h"
@@ -311,6 +312,25 @@ static const struct fl_option rebalance_options[] = {
 		.doc = "Move no more units than this (0: 1000)."},
 	OPTION_OUTPUT,
 };
+static const struct fl_option machine_options[] = {
+	OPTION_REASON,
+	{.name = "force",
+		.type = FL_OPTION_BOOL,
+		AT(force),
+		.doc = "Of remove: whatever runs there, and whatever data are there."},
+	{.name = "key",
+		.type = FL_OPTION_STRING,
+		.value_name = "FINGERPRINT",
+		AT(key),
+		.doc = "Of adopt: the machine that has this key, and do not ask. SHA-256 in "
+		       "hexadecimal, or at least 16 digits of it."},
+	{.name = "yes",
+		.short_name = 'y',
+		.type = FL_OPTION_BOOL,
+		AT(yes),
+		.doc = "Of adopt: do not ask."},
+	OPTION_OUTPUT,
+};
 static const struct fl_option token_options[] = {
 	{.name = "ttl",
 		.type = FL_OPTION_DURATION,
@@ -448,6 +468,18 @@ const struct verb verbs[] = {
 		"to the emptiest; each where its rules and preferences allow. Exclusive units, those "
 		"with MachineID=, OnMachineLoss=wait or MachineOf=, and global ones stay where they "
 		"are."},
+	{"machine", "revoke | remove | adopt MACHINE...", 2, ANY, OPTIONS(machine_options),
+		verb_machine, "Put machines out of the fleet, and take them back",
+		"\"revoke\": its certificates no longer count. Its sessions end at once, it is given "
+		"none again, and its units are treated as a lost machine's; the host itself is not "
+		"reached, and what runs there runs on.\n"
+		"\"remove\" forgets a machine for good. It can come back with a new token. While it "
+		"is up and runs units, or has units' data, that is refused: drain it first, or "
+		"--force.\n"
+		"\"adopt\" takes back a machine that was revoked, or one that was refused because it "
+		"came with another key: set up anew, or the copy of a disk. It shows who asked, and "
+		"with which key; --key= names the one that you have read on the machine itself.\n"
+		"MACHINE is an ID or the beginning of one."},
 	{"token", "create | list | revoke TOKEN...", 1, ANY, OPTIONS(token_options), verb_token,
 		"Tokens, with which machines join the fleet",
 		"\"create\" prints a new one, once: the fleet keeps only a hash of it. A machine "

@@ -42,6 +42,10 @@ struct cli_options {
 	char *reason;
 	uint64_t deadline_ms, parallel, max_moves;
 
+	/* Of machine. */
+	char *key;
+	bool force;
+
 	/* Of token. */
 	char *name, *metadata;
 	uint64_t ttl_ms, uses;
