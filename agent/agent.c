@@ -32,6 +32,7 @@
 #include "agent/reconcile.h"
 #include "agent/systemd/systemd.h"
 #include "agent/trust.h"
+#include "agent/upgrade.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -55,7 +56,11 @@ struct agent {
 	struct exclusive *exclusive;
 	struct disk *disk;
 	struct calls *calls;
+	struct upgrade *upgrade;
+	const struct agent_handlers *handlers;
+	void *userdata;
 	struct link *link; /* NULL until the driver is ready and there are credentials */
+	bool ready; /* the driver is, now */
 	bool opening; /* the driver is ready, or was waited for long enough */
 	uv_timer_t opener; /* of link */
 	uv_prepare_t flush;
@@ -256,6 +261,8 @@ static enum link_next on_reply(const Pb__SyncReply *reply, void *userdata)
 		return LINK_PAUSE;
 	for (size_t i = 0; i < reply->n_calls; i++)
 		calls_order(agent->calls, reply->calls[i]);
+	if (reply->upgrade != NULL)
+		upgrade_order(agent->upgrade, reply->upgrade);
 	if (!changes)
 		return LINK_ASK;
 	if (reply->reset) {
@@ -314,6 +321,7 @@ static void on_request(Pb__SyncRequest *request, bool with_info, void *userdata)
 
 	request->store_id = agent->store_id;
 	request->revision = agent->revision;
+	request->upgrade = upgrade_result(agent->upgrade);
 	if (!with_info)
 		return;
 	take_capabilities(agent);
@@ -365,6 +373,8 @@ static void on_lease(uint64_t until_ms, void *userdata)
 	agent->no_lease = until_ms == 0;
 	if (!agent->no_lease)
 		exclusive_granted(agent->exclusive, until_ms);
+	if (agent->ready || agent->systemd == NULL)
+		upgrade_in_session(agent->upgrade);
 }
 
 static const struct link_handlers link_handlers = {
@@ -393,6 +403,39 @@ static enum fl_code on_send(Pb__CallOutputRequest *output, calls_sent sent, void
 static const struct calls_handlers calls_handlers = {
 	.owns = on_owns,
 	.send = on_send,
+};
+
+/* ---- Another release of the agent --------------------------------------------------------- */
+
+static enum fl_code on_fetch(Pb__FetchRequest *request, link_fetched done, void *done_userdata,
+	void *userdata, struct fl_error *err)
+{
+	struct agent *agent = userdata;
+
+	if (agent->link == NULL)
+		return FL_FAIL(err, FL_E_UNAVAILABLE, "not connected");
+	return link_fetch(agent->link, request, done, done_userdata, err);
+}
+
+static void on_upgrade_told(void *userdata)
+{
+	struct agent *agent = userdata;
+
+	if (agent->link != NULL)
+		link_info_changed(agent->link);
+}
+
+static void on_upgrade_restart(void *userdata)
+{
+	struct agent *agent = userdata;
+
+	agent->handlers->restart(agent->userdata);
+}
+
+static const struct upgrade_handlers upgrade_handlers = {
+	.fetch = on_fetch,
+	.told = on_upgrade_told,
+	.restart = on_upgrade_restart,
 };
 
 /* ---- The connection ----------------------------------------------------------------------- */
@@ -455,6 +498,7 @@ static void on_driver_ready(bool ready, void *userdata)
 
 	if (agent->reconcile == NULL)
 		return; /* closing */
+	agent->ready = ready;
 	reconcile_driver_handlers.ready(ready, agent->reconcile);
 	if (!ready)
 		return;
@@ -563,6 +607,7 @@ static enum fl_code begin(struct agent *agent, struct fl_error *err)
 		&agent->exclusive, agent->loop, config->runtime_directory, agent->reconcile, err));
 	FL_TRY(calls_new(&agent->calls, agent->loop, CALLS_PATH, &calls_handlers, agent, err));
 	FL_TRY(disk_open(&agent->disk, agent->loop, path, &disk_handlers, agent, err));
+	FL_TRY(upgrade_open(&agent->upgrade, agent->loop, config, &upgrade_handlers, agent, err));
 	FL_TRY(open_drivers(agent, err));
 	FL_TRY(restore(agent, path, err));
 	/* A machine with units to run does so even with a bad certificate; one that is only being
@@ -572,7 +617,7 @@ static enum fl_code begin(struct agent *agent, struct fl_error *err)
 }
 
 enum fl_code agent_open(struct agent **ret_agent, uv_loop_t *loop, const struct config *config,
-	struct fl_error *err)
+	const struct agent_handlers *handlers, void *userdata, struct fl_error *err)
 {
 	struct agent *agent;
 
@@ -585,6 +630,8 @@ enum fl_code agent_open(struct agent **ret_agent, uv_loop_t *loop, const struct 
 		return FL_FAIL_NO_MEMORY(err);
 	agent->loop = loop;
 	agent->config = config;
+	agent->handlers = handlers;
+	agent->userdata = userdata;
 	pb__capacity__init(&agent->capacity);
 	(void)uv_timer_init(loop, &agent->opener);
 	(void)uv_prepare_init(loop, &agent->flush);
@@ -623,6 +670,8 @@ static void close_next(void *userdata)
 
 	if (agent->link != NULL)
 		link_close(FL_TAKE(agent->link), close_next, agent);
+	else if (agent->upgrade != NULL)
+		upgrade_close(FL_TAKE(agent->upgrade), close_next, agent);
 	else if (agent->trust != NULL)
 		trust_close(FL_TAKE(agent->trust), close_next, agent);
 	else if (agent->calls != NULL)

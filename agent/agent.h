@@ -12,10 +12,15 @@
 
 struct agent;
 
+struct agent_handlers {
+	/* Another release is to take its place: it is to be closed, then launch_again(). */
+	void (*restart)(void *userdata);
+};
+
 /* Takes up where the last agent of this machine left off. Errors are the machine's or the
  * configuration's; a coordinator that does not answer is none. */
 enum fl_code agent_open(struct agent **ret_agent, uv_loop_t *loop, const struct config *config,
-	struct fl_error *err) FL_MUST_CHECK;
+	const struct agent_handlers *handlers, void *userdata, struct fl_error *err) FL_MUST_CHECK;
 
 /* Leaves every unit as it is; @closed comes from the loop. */
 void agent_close(struct agent *agent, void (*closed)(void *userdata), void *userdata);

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "base/memory.h"
+#include "release/release.h"
 
 #define AT(field) offsetof(struct config, field)
 
@@ -56,6 +57,13 @@ static const struct fl_option options[] = {
 		.doc = "The machine's address as people should see it. Default: the one the "
 		       "coordinator sees.",
 		.offset = AT(address)},
+	{.name = "release-keys",
+		.type = FL_OPTION_LIST,
+		.value_name = "DIR",
+		.doc = "Where NAME.pub are, the keys by which agents' releases are signed: it becomes "
+		       "no other (flotactl upgrade). May be given several times. "
+		       "Default: " RELEASE_KEYS_ETC " " RELEASE_KEYS_LIB ".",
+		.offset = AT(release_keys)},
 	{.name = "state-directory",
 		.type = FL_OPTION_STRING,
 		.initial = "/var/lib/flota/agent",

@@ -13,6 +13,7 @@ struct config {
 	struct fl_strv doors;
 	struct fl_strv metadata;
 	char *address;
+	struct fl_strv release_keys;
 	char *state_directory, *runtime_directory;
 	struct fl_program_options program;
 };

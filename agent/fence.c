@@ -17,11 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "agent/driver.h"
+#include "agent/launch.h"
 #include "agent/lease.h"
 #include "agent/systemd/bus.h"
 #include "base/clock.h"
@@ -46,6 +48,9 @@ struct fence {
 	struct fl_map *stop_ms; /* of uint32_t, by name */
 	uint64_t told_until_ms; /* the lease whose end is logged */
 	bool ending;
+	char **argv;
+	char *version_path; /* what the agent writes when it has become another release */
+	ino_t version_file; /* as it was when this fence began */
 };
 
 static void look(struct fence *fence);
@@ -215,6 +220,30 @@ static void ask(struct fence *fence)
 		fl_log(FL_WARNING, "fence.ask", "error=%s", fl_error_text(&err));
 }
 
+/* ---- Another release ---------------------------------------------------------------------- */
+
+/* 0: there is none. Each is written beside and renamed. */
+static ino_t version_file(const struct fence *fence)
+{
+	struct stat st;
+
+	return stat(fence->version_path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* Only while there is nothing to be ended. */
+static void follow_agent(struct fence *fence)
+{
+	struct fl_error err = {.code = FL_OK};
+	ino_t now = version_file(fence);
+
+	if (now == fence->version_file)
+		return;
+	fence->version_file = now;
+	fl_log(FL_NOTICE, "fence.again", "from=%s", FLOTA_VERSION);
+	if (launch_again(fence->argv, &err) != FL_OK)
+		fl_log(FL_ERROR, "fence.again", "error=%s", fl_error_text(&err));
+}
+
 /* ---- Looking ------------------------------------------------------------------------------ */
 
 static void look(struct fence *fence)
@@ -227,6 +256,7 @@ static void look(struct fence *fence)
 		left_ms > 0 && left_ms < LEASE_FENCE_LOOK_MS ? left_ms : LEASE_FENCE_LOOK_MS);
 	if (left_ms > 0) {
 		disconnect(fence);
+		follow_agent(fence);
 		return;
 	}
 	lease_show(fence->lease, false);
@@ -236,6 +266,7 @@ static void look(struct fence *fence)
 	fence->told_until_ms = until_ms;
 	if (fence->names.n == 0) {
 		disconnect(fence);
+		follow_agent(fence);
 		return;
 	}
 	connect_systemd(fence);
@@ -289,6 +320,10 @@ static enum fl_code open_handles(struct fence *fence, struct fl_error *err)
 
 static enum fl_code run(struct fence *fence, const char *runtime_directory, struct fl_error *err)
 {
+	fence->version_path = fl_printf("%s/agent-version", runtime_directory);
+	if (fence->version_path == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	fence->version_file = version_file(fence);
 	FL_TRY(libsystemd_load(err));
 	FL_TRY(fl_map_new(&fence->stop_ms, err));
 	FL_TRY(lease_open(&fence->lease, runtime_directory, err));
@@ -302,15 +337,16 @@ static enum fl_code run(struct fence *fence, const char *runtime_directory, stru
 	return FL_OK;
 }
 
-enum fl_code fence_run(const char *runtime_directory, struct fl_error *err)
+enum fl_code fence_run(const char *runtime_directory, char **argv, struct fl_error *err)
 {
-	struct fence fence = {.timer_fd = -1};
+	struct fence fence = {.timer_fd = -1, .argv = argv};
 	enum fl_code code = run(&fence, runtime_directory, err);
 
 	if (fence.stop_ms != NULL)
 		forget_list(&fence);
 	fl_map_free(fence.stop_ms);
 	lease_free(fence.lease);
+	free(fence.version_path);
 	if (fence.timer_fd >= 0)
 		(void)close(fence.timer_fd);
 	return code;

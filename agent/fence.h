@@ -7,5 +7,7 @@
 
 #include "base/error.h"
 
-/* Runs until SIGTERM or SIGINT. */
-enum fl_code fence_run(const char *runtime_directory, struct fl_error *err) FL_MUST_CHECK;
+/* Runs until SIGTERM or SIGINT; when the agent has become another release (agent/launch.h), it begins
+ * anew with @argv, as that one. */
+enum fl_code fence_run(
+	const char *runtime_directory, char **argv, struct fl_error *err) FL_MUST_CHECK;

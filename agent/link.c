@@ -166,7 +166,7 @@ static void take_lease(struct link *link, uint32_t lease_ms)
 static bool is_empty(const Pb__SyncReply *reply)
 {
 	return !reply->reset && reply->n_assignments == 0 && reply->n_removed == 0 &&
-	       reply->n_calls == 0;
+	       reply->n_calls == 0 && reply->upgrade == NULL;
 }
 
 static void on_sync_reply(enum fl_code code, const uint8_t *data, size_t len,
@@ -441,6 +441,48 @@ enum fl_code link_renew(struct link *link, Pb__RenewRequest *request, trust_rene
 	code = call(link, &envelope, ANSWER_MS, on_renew_reply, renewal, NULL, err);
 	if (code != FL_OK)
 		free(renewal);
+	return code;
+}
+
+/* ---- Releases ----------------------------------------------------------------------------- */
+
+struct fetch {
+	link_fetched done;
+	void *userdata;
+};
+
+static void on_fetch_reply(enum fl_code code, const uint8_t *data, size_t len,
+	const struct fl_error *call_err, void *userdata)
+{
+	FL_CLEANUP(wire_freep) Pb__Envelope *envelope = NULL;
+	struct fetch *fetch = userdata;
+	struct fl_error err = {.code = FL_OK};
+
+	if (unpack(code, data, len, call_err, PB__ENVELOPE__BODY_FETCH_REPLY, &envelope, &err) ==
+		FL_OK)
+		fetch->done(envelope->fetch_reply, NULL, fetch->userdata);
+	else
+		fetch->done(NULL, &err, fetch->userdata);
+	free(fetch);
+}
+
+enum fl_code link_fetch(struct link *link, Pb__FetchRequest *request, link_fetched done,
+	void *done_userdata, struct fl_error *err)
+{
+	Pb__Envelope envelope = PB__ENVELOPE__INIT;
+	struct fetch *fetch = FL_NEW(struct fetch);
+	enum fl_code code;
+
+	if (fetch == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	*fetch = (struct fetch){.done = done, .userdata = done_userdata};
+	request->machine_id = link->machine_id;
+	envelope.deadline_ms = ANSWER_MS;
+	envelope.body_case = PB__ENVELOPE__BODY_FETCH_REQUEST;
+	envelope.fetch_request = request;
+	code = call(link, &envelope, 2 * ANSWER_MS, on_fetch_reply, fetch, NULL, err);
+	if (code != FL_OK)
+		free(fetch);
 	return code;
 }
 

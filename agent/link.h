@@ -72,6 +72,13 @@ void link_set_credentials(struct link *link, struct tls_credentials *credentials
 enum fl_code link_renew(struct link *link, Pb__RenewRequest *request, trust_renewed done,
 	void *done_userdata, struct fl_error *err) FL_MUST_CHECK;
 
+/* A piece of a release. The request's machine ID is set here. @done comes later, once, with the reply
+ * or with NULL and why there is none; unless this fails. */
+typedef void (*link_fetched)(
+	const Pb__FetchReply *reply, const struct fl_error *err, void *userdata);
+enum fl_code link_fetch(struct link *link, Pb__FetchRequest *request, link_fetched done,
+	void *done_userdata, struct fl_error *err) FL_MUST_CHECK;
+
 /* Output of a call: see calls.h. */
 enum fl_code link_send_output(struct link *link, Pb__CallOutputRequest *output, calls_sent sent,
 	void *call, struct fl_error *err) FL_MUST_CHECK;

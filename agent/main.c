@@ -9,10 +9,12 @@
 #include "agent/config.h"
 #include "agent/fence.h"
 #include "agent/footprint.h"
+#include "agent/launch.h"
 #include "base/log.h"
 #include "base/man.h"
 #include "base/memory.h"
 #include "base/notify.h"
+#include "release/release.h"
 
 /* How often it is seen to that no more than this stays resident: an idle agent needs less. */
 #define TRIM_MS      (60U * 1000U)
@@ -23,6 +25,7 @@ struct daemon {
 	uv_signal_t term, interrupt;
 	uv_timer_t watchdog, trim;
 	struct agent *agent;
+	bool again; /* as another release */
 };
 
 static void on_agent_closed(void *userdata)
@@ -48,6 +51,16 @@ static void on_signal(uv_signal_t *handle, int number)
 	stop(handle->data);
 }
 
+static void on_restart(void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	daemon->again = true;
+	stop(daemon);
+}
+
+static const struct agent_handlers agent_handlers = {.restart = on_restart};
+
 static void on_watchdog(uv_timer_t *timer)
 {
 	(void)timer;
@@ -70,7 +83,7 @@ static void on_trim(uv_timer_t *timer)
 	footprint_trim(RESIDENT_MAX);
 }
 
-static enum fl_code run(const struct config *config, struct fl_error *err)
+static enum fl_code run(const struct config *config, char **argv, struct fl_error *err)
 {
 	struct daemon daemon = {.agent = NULL};
 	enum fl_code code;
@@ -89,7 +102,7 @@ static enum fl_code run(const struct config *config, struct fl_error *err)
 	(void)uv_signal_start(&daemon.interrupt, on_signal, SIGINT);
 	start_watchdog(&daemon);
 	(void)uv_timer_start(&daemon.trim, on_trim, TRIM_MS, TRIM_MS);
-	code = agent_open(&daemon.agent, &daemon.loop, config, err);
+	code = agent_open(&daemon.agent, &daemon.loop, config, &agent_handlers, &daemon, err);
 	if (code != FL_OK && daemon.agent == NULL)
 		on_agent_closed(&daemon);
 	else if (code != FL_OK)
@@ -98,15 +111,15 @@ static enum fl_code run(const struct config *config, struct fl_error *err)
 		fl_notify("READY=1");
 	(void)uv_run(&daemon.loop, UV_RUN_DEFAULT);
 	fl_assert(uv_loop_close(&daemon.loop) == 0);
-	return code;
+	return code == FL_OK && daemon.again ? launch_again(argv, err) : code;
 }
 
-static enum fl_code run_fence(const struct config *config, struct fl_error *err)
+static enum fl_code run_fence(const struct config *config, char **argv, struct fl_error *err)
 {
 	fl_log_set_level(config->program.level);
 	footprint_begin();
 	(void)signal(SIGPIPE, SIG_IGN);
-	return fence_run(config->runtime_directory, err);
+	return fence_run(config->runtime_directory, argv, err);
 }
 
 static const struct {
@@ -167,39 +180,51 @@ static enum fl_code man(const char *page, struct fl_error *err)
 	return FL_OK;
 }
 
-static enum fl_code run_verb(const struct config *config, const char *verb, struct fl_error *err)
+static enum fl_code run_verb(
+	const struct config *config, const char *verb, char **argv, struct fl_error *err)
 {
+	bool is_fence = strcmp(verb, "fence") == 0;
+
+	if (is_fence || strcmp(verb, "run") == 0)
+		launch(config, is_fence, argv);
+	if (is_fence)
+		return run_fence(config, argv, err);
 	if (strcmp(verb, "run") == 0)
-		return run(config, err);
-	if (strcmp(verb, "fence") == 0)
-		return run_fence(config, err);
+		return run(config, argv, err);
 	if (strcmp(verb, "adopt") == 0)
 		return agent_adopt(config, err);
 	return FL_FAIL(err, FL_E_USAGE, "unknown verb \"%s\"; see flota-agent --help", verb);
 }
 
-static enum fl_code run_command(int argc, char **argv, struct config *config, struct fl_error *err)
+static enum fl_code run_command(
+	int argc, char **argv, char **whole, struct config *config, struct fl_error *err)
 {
 	int first = argc;
 
 	FL_TRY(fl_program_read(&config_program, argc, argv, false, config, &first, err));
+	FL_TRY(release_key_folders(&config->release_keys, err));
 	if (fl_program_answer(&config_program, config, print_help))
 		return FL_OK;
 	if (first < argc && argc <= first + 2 && strcmp(argv[first], "man") == 0)
 		return man(argv[first + 1], err);
 	if (argc > first + 1)
 		return FL_FAIL(err, FL_E_USAGE, "one verb at a time: \"%s\"", argv[first + 1]);
-	return run_verb(config, first < argc ? argv[first] : "run", err);
+	return run_verb(config, first < argc ? argv[first] : "run", whole, err);
 }
 
 int main(int argc, char **argv)
 {
 	FL_CLEANUP(config_fini) struct config config = {.address = NULL};
+	FL_CLEANUP(fl_freep) char **whole = NULL;
 	struct fl_error err = {.code = FL_OK};
 	enum fl_code code;
 
 	fl_log_init("flota-agent");
-	code = run_command(argc, argv, &config, &err);
+	whole = fl_new_array((size_t)argc + 1, sizeof(*whole)); /* options are taken out of argv */
+	if (whole == NULL)
+		return fl_code_exit(FL_E_NO_MEMORY);
+	memcpy(whole, argv, (size_t)argc * sizeof(*whole));
+	code = run_command(argc, argv, whole, &config, &err);
 	if (code != FL_OK)
 		fprintf(stderr, "flota-agent: %s\n", fl_error_text(&err));
 	return fl_code_exit(code);

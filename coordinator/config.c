@@ -149,14 +149,6 @@ static enum fl_code complete_https(struct config *config, struct fl_error *err)
 	return https_parse_listen(listen, &config->https_address, &config->https_port, err);
 }
 
-static enum fl_code complete_release_keys(struct config *config, struct fl_error *err)
-{
-	if (config->release_keys.n > 0)
-		return FL_OK;
-	FL_TRY(fl_strv_add(&config->release_keys, RELEASE_KEYS_ETC, err));
-	return fl_strv_add(&config->release_keys, RELEASE_KEYS_LIB, err);
-}
-
 /* No default in the table: there it would be added to, and a coordinator that was told to listen
  * on one address would still listen on all. */
 static enum fl_code complete_listen(struct config *config, struct fl_error *err)
@@ -179,7 +171,7 @@ enum fl_code config_load(
 	if (code == FL_OK)
 		code = complete_https(config, err);
 	if (code == FL_OK)
-		code = complete_release_keys(config, err);
+		code = release_key_folders(&config->release_keys, err);
 	if (code != FL_OK)
 		config_fini(config);
 	return code;

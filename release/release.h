@@ -27,6 +27,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/strv.h"
 
 #define RELEASE_VERSION_MAX 64U
 #define RELEASE_ARCH_MAX    32U
@@ -112,6 +113,9 @@ enum fl_code release_key_parse(
 	const char *line, struct release_key *ret_key, struct fl_error *err) FL_MUST_CHECK;
 enum fl_code release_secret_parse(
 	const char *line, struct release_secret *ret_secret, struct fl_error *err) FL_MUST_CHECK;
+
+/* Fills @folders with the usual ones, when there are none. */
+enum fl_code release_key_folders(struct fl_strv *folders, struct fl_error *err) FL_MUST_CHECK;
 
 /* Every NAME.pub in the folders, of which any may be missing. *ret_keys is the caller's, free(3). A
  * file that is no key is an error, which names it. */

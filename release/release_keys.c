@@ -102,6 +102,14 @@ enum fl_code release_key_make(const char *name, struct release_secret *ret_secre
 	return FL_OK;
 }
 
+enum fl_code release_key_folders(struct fl_strv *folders, struct fl_error *err)
+{
+	if (folders->n > 0)
+		return FL_OK;
+	FL_TRY(fl_strv_add(folders, RELEASE_KEYS_ETC, err));
+	return fl_strv_add(folders, RELEASE_KEYS_LIB, err);
+}
+
 static enum fl_code load_one(
 	const char *folder, const char *name, struct release_key *ret_key, struct fl_error *err)
 {

@@ -93,7 +93,7 @@ void upgrade_heard(
 	struct upgrade *upgrade = core->upgrade;
 	size_t slot = 0;
 
-	if (upgrade == NULL || result == NULL || result->order != upgrade->order)
+	if (upgrade == NULL)
 		return;
 	while (slot < upgrade->n_under_way &&
 		strcmp(upgrade->view->machines[upgrade->under_way[slot].index]->machine_id,
@@ -101,6 +101,10 @@ void upgrade_heard(
 		slot++;
 	if (slot == upgrade->n_under_way)
 		return;
+	if (result == NULL || result->order != upgrade->order) {
+		upgrade->under_way[slot].told = false; /* or it has forgotten */
+		return;
+	}
 	switch (result->state) {
 	case PB__UPGRADE_RESULT__STATE__UNDER_WAY:
 		upgrade->under_way[slot].told = true;
