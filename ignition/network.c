@@ -45,6 +45,7 @@ void network_write_networkd(const struct machine *machine, struct fl_buf *out)
 {
 	static const char *const sources[] = {"DHCPv4", "DHCPv6", "IPv6AcceptRA"};
 	bool has_dns = is_given(machine, MACHINE_DNS), has_ntp = is_given(machine, MACHINE_NTP);
+	bool is_static = strcmp(dhcp_of(machine), "no") == 0;
 
 	fl_buf_text(out, "[Match]\n");
 	write_joined(&machine->values[MACHINE_INTERFACE], "Name=", " ", out);
@@ -52,12 +53,15 @@ void network_write_networkd(const struct machine *machine, struct fl_buf *out)
 	if (!is_given(machine, MACHINE_INTERFACE) && !is_given(machine, MACHINE_MAC))
 		fl_buf_text(out, "Type=ether\nKind=!*\n");
 	fl_buf_printf(out, "\n[Network]\nDHCP=%s\n", dhcp_of(machine));
+	/* Else a boot without IPv6 routers waits for them for twelve seconds. */
+	if (is_static)
+		fl_buf_text(out, "IPv6AcceptRA=no\n");
 	write_each(machine, MACHINE_ADDRESS, "Address", out);
 	write_each(machine, MACHINE_GATEWAY, "Gateway", out);
 	write_each(machine, MACHINE_DNS, "DNS", out);
 	write_joined(&machine->values[MACHINE_DOMAINS], "Domains=", " ", out);
 	write_each(machine, MACHINE_NTP, "NTP", out);
-	for (size_t i = 0; i < FL_COUNT(sources); i++) {
+	for (size_t i = 0; i < FL_COUNT(sources) && !is_static; i++) {
 		bool is_ra = i == 2;
 
 		if (has_dns || (has_ntp && !is_ra))
@@ -96,8 +100,7 @@ static const char *method_of(const struct machine *machine, bool ipv6)
 	for (size_t i = 0; i < addresses->n; i++)
 		if (is_of_family(addresses->items[i], ipv6))
 			return "manual";
-	/* Routers' own announcements are heard, as networkd does it. */
-	return ipv6 ? "auto" : "disabled";
+	return ipv6 ? "link-local" : "disabled";
 }
 
 static void write_family(const struct machine *machine, bool ipv6, struct fl_buf *out)
@@ -108,7 +111,7 @@ static void write_family(const struct machine *machine, bool ipv6, struct fl_buf
 	unsigned n = 0;
 
 	fl_buf_printf(out, "\n[%s]\nmethod=%s\n", ipv6 ? "ipv6" : "ipv4", method);
-	if (strcmp(method, "disabled") == 0)
+	if (strcmp(method, "auto") != 0 && strcmp(method, "manual") != 0)
 		return;
 	for (size_t i = 0; i < addresses->n; i++)
 		if (is_of_family(addresses->items[i], ipv6))
