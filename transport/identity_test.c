@@ -18,18 +18,21 @@ static void good_identities(void **state)
 		struct identity identity;
 		const char *described;
 	} cases[] = {
-		{"flota://lab/coordinator", {IDENTITY_COORDINATOR, "lab", "", "", {0}},
+		{"flota://lab/coordinator", {.kind = IDENTITY_COORDINATOR, .fleet = "lab"},
 			"coordinator of lab"},
-		{"flota://lab/machine/3f2a", {IDENTITY_MACHINE, "lab", "3f2a", "", {0}},
-			"machine 3f2a"},
-		{"flota://a.b-c_9/operator/Ana.B", {IDENTITY_OPERATOR, "a.b-c_9", "Ana.B", "", {0}},
+		{"flota://lab/machine/3f2a",
+			{.kind = IDENTITY_MACHINE, .fleet = "lab", .name = "3f2a"}, "machine 3f2a"},
+		{"flota://a.b-c_9/operator/Ana.B",
+			{.kind = IDENTITY_OPERATOR, .fleet = "a.b-c_9", .name = "Ana.B"},
 			"operator Ana.B"},
-		{"flota://lab/tenant/acme/user/eva", {IDENTITY_USER, "lab", "eva", "acme", {0}},
+		{"flota://lab/tenant/acme/user/eva",
+			{.kind = IDENTITY_USER, .fleet = "lab", .name = "eva", .tenant = "acme"},
 			"user eva of tenant acme"},
 		{"flota://lab/machine/coordinator",
-			{IDENTITY_MACHINE, "lab", "coordinator", "", {0}}, "machine coordinator"},
-		{"flota://.../operator/.a", {IDENTITY_OPERATOR, "...", ".a", "", {0}},
-			"operator .a"},
+			{.kind = IDENTITY_MACHINE, .fleet = "lab", .name = "coordinator"},
+			"machine coordinator"},
+		{"flota://.../operator/.a",
+			{.kind = IDENTITY_OPERATOR, .fleet = "...", .name = ".a"}, "operator .a"},
 	};
 
 	(void)state;
