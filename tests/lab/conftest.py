@@ -20,6 +20,7 @@ def pytest_configure(config):
 			"cmake --build --preset release, or set FLOTA_BIN", 2)
 	copies = tempfile.mkdtemp(prefix="flota-lab-")
 	config.add_cleanup(lambda: shutil.rmtree(copies))
+	os.environ["FLOTA_BUILD"] = str(programs.parent) # of which packages are made
 	os.environ["FLOTA_BIN"] = shutil.copytree(programs, f"{copies}/bin")
 
 
@@ -29,6 +30,34 @@ def layout(request):
 	if request.param not in lab.cgroup_layouts():
 		pytest.skip(f"this machine's cgroups can't give a host the layout {request.param}")
 	return request.param
+
+
+@pytest.fixture(scope="module")
+def flota(request):
+	"""A coordinator and its hosts, for all tests of a module, which says by HOSTS (name: metadata) and
+	OPTIONS (lines of the coordinator's configuration) what is special about it."""
+	from flota import Flota # which wants FLOTA_BIN
+
+	hosts = getattr(request.module, "HOSTS", {name: f"host={name}" for name in ("n1", "n2", "n3")})
+	with lab.Fleet() as fleet:
+		flota = Flota(fleet, options=getattr(request.module, "OPTIONS", ()))
+		for name, metadata in hosts.items():
+			flota.host(name, metadata=metadata)
+		flota.ready()
+		yield flota
+
+
+@pytest.fixture
+def healthy(clean):
+	"""For a test that kills, or cuts off: all is whole again afterwards."""
+	yield clean
+	if clean.coordinator.poll() is not None:
+		clean.boot()
+	for host in clean.fleet.hosts.values():
+		if host.pid is None:
+			host.boot()
+		host.join()
+	clean.ready()
 
 
 @pytest.fixture
