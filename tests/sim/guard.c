@@ -180,6 +180,13 @@ static void check_let_go(const struct coordinator *coordinator, const char *name
 		fail_msg("%s has let go of %s, and has it", host->id, name);
 }
 
+/* Those that a drained machine holds for later are down for another reason. */
+static bool is_on_trial(const struct rolled *rolled, const struct placement *placement)
+{
+	return rolled->on_trial && placement != NULL && machine_is_up(placement->machine) &&
+	       !placement_is_parked(placement);
+}
+
 /* The places whom a rollout has taken from their health, and whose machines can be heard of. */
 static unsigned count_trial(const struct unit *unit, unsigned *n_places)
 {
@@ -189,18 +196,17 @@ static unsigned count_trial(const struct unit *unit, unsigned *n_places)
 
 	*n_places = 0;
 	FL_LIST_FOREACH (placement, &unit->placements, of_unit) {
-		bool on_trial = unit->body.rules.global ? placement->rolled.on_trial
-							: unit->rolled.on_trial;
+		const struct rolled *rolled =
+			unit->body.rules.global ? &placement->rolled : &unit->rolled;
 
 		if (placement->removed)
 			continue;
 		*n_places += 1;
-		n += on_trial && machine_is_up(placement->machine);
+		n += is_on_trial(rolled, placement);
 	}
 	FL_LIST_FOREACH (replica, &unit->replicas, replica) {
 		*n_places += 1;
-		n += replica->rolled.on_trial && replica->placed != NULL &&
-		     machine_is_up(replica->placed->machine);
+		n += is_on_trial(&replica->rolled, replica->placed);
 	}
 	return n;
 }
