@@ -622,13 +622,25 @@ static bool fill_error(Pb__ChangeResult *result, const struct fl_error *err)
 	return message_text(&result->error->text, fl_error_text(err));
 }
 
+/* Soon after a start: a machine that may be heard of any moment could take it. */
+static bool may_be_taken_soon(const struct core *core, const struct unit *unit)
+{
+	struct machine *machine;
+
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines)
+		if (machine->fsm.state == MACHINE_UNKNOWN && !machine_is_closed(machine) &&
+			place_check_stay(unit, machine, NULL) == REFUSAL_NONE)
+			return true;
+	return false;
+}
+
 /* The change is made: where memory is short for saying more, the answer says less. */
 static void fill_unit(const struct plan *plan, Pb__ChangeResult *result)
 {
 	const struct core *core = plan->core;
 	const struct unit *unit = plan->unit;
-	bool nowhere =
-		unit_is_active(unit) && unit_placement_count(unit) == 0 && unit->held == NULL;
+	bool nowhere = unit_is_active(unit) && unit_placement_count(unit) == 0 &&
+		       unit->held == NULL && !may_be_taken_soon(core, unit);
 
 	if (unit_message(core, unit, false, core->now_ms, &result->unit, NULL) != FL_OK)
 		return;

@@ -254,6 +254,23 @@ static void two_leaders_must_be_together(void **state)
 	assert_where(fleet, "z.service", "");
 }
 
+static void nobody_refuses_who_has_not_been_heard_of_yet(void **state)
+{
+	struct fleet *fleet = *state;
+
+	fleet_join(fleet, "m1", "k=1");
+	fleet_restart(fleet);
+	assert_true(fleet_start(fleet, "a.service", ""));
+	assert_int_equal(fleet->result->n_refusals, 0);
+	assert_true(fleet_start(fleet, "b.service", "MachineMetadata=k=2"));
+	assert_int_equal(fleet->result->n_refusals, 1);
+	fleet_pass(fleet, FLEET_LEASE_MS, "");
+	assert_true(fleet_start(fleet, "c.service", ""));
+	assert_int_equal(fleet->result->n_refusals, 1);
+	fleet_beat(fleet, "m1");
+	assert_where(fleet, "a.service", "m1");
+}
+
 static void a_replacing_unit_sends_the_old_one_elsewhere(void **state)
 {
 	struct fleet *fleet = *state;
@@ -546,6 +563,7 @@ int main(void)
 		TEST(circles_of_leaders_wait),
 		TEST(two_leaders_must_be_together),
 		TEST(a_replacing_unit_sends_the_old_one_elsewhere),
+		TEST(nobody_refuses_who_has_not_been_heard_of_yet),
 		TEST(mutual_replaces_are_ignored),
 		TEST(a_circle_of_replaces_ends),
 		TEST(a_circle_of_replaces_ends_from_step_to_step),
