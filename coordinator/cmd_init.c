@@ -173,8 +173,7 @@ static void tell(const char *directory, const char *fleet)
 	       "\n"
 	       "Next:\n"
 	       "  systemctl enable --now flota-coordinator\n"
-	       "  flota-coordinator issue machine ID --out DIR   for each machine; ID is its "
-	       "/etc/machine-id\n",
+	       "  flotactl token create    for each machine: it joins with that\n",
 		fleet, directory);
 }
 
