@@ -19,9 +19,11 @@
 #include "cli/machine.h"
 #include "cli/operate.h"
 #include "cli/rebalance.h"
+#include "cli/release.h"
 #include "cli/ssh.h"
 #include "cli/term.h"
 #include "cli/token.h"
+#include "cli/upgrade.h"
 #include "cli/verify.h"
 #include "cli/watch.h"
 
@@ -331,6 +333,58 @@ static const struct fl_option machine_options[] = {
 		.doc = "Of adopt: do not ask."},
 	OPTION_OUTPUT,
 };
+static const struct fl_option release_options[] = {
+	{.name = "release",
+		.type = FL_OPTION_STRING,
+		.value_name = "VERSION",
+		AT(release),
+		.doc = "Of sign, and of publish without a signature: which version it is."},
+	{.name = "arch",
+		.type = FL_OPTION_STRING,
+		.value_name = "ARCH",
+		AT(arch),
+		.doc = "For which machines, as \"uname -m\" says it there. Default: this one's; of "
+		       "remove all."},
+	{.name = "key",
+		.type = FL_OPTION_STRING,
+		.value_name = "FILE",
+		AT(key),
+		.doc = "Of sign: NAME.key. Of verify: NAME.pub, instead of those in "
+		       "/etc/flota/release-keys.d."},
+	{.name = "out",
+		.type = FL_OPTION_STRING,
+		.value_name = "DIR",
+		AT(out),
+		.doc = "Of keygen: where the files go. Default: the current folder."},
+	OPTION_FULL,
+	OPTION_NO_LEGEND,
+	OPTION_OUTPUT,
+};
+static const struct fl_option upgrade_options[] = {
+	{.name = "release",
+		.type = FL_OPTION_STRING,
+		.value_name = "VERSION",
+		AT(release),
+		.doc = "The same as VERSION, for one that could be a machine's ID."},
+	{.name = "max-unavailable",
+		.type = FL_OPTION_UINT,
+		.value_name = "N",
+		.initial = "1",
+		.min = 1,
+		.max = 100,
+		AT(max_unavailable),
+		.doc = "How many machines at a time."},
+	{.name = "allow-downgrade",
+		.type = FL_OPTION_BOOL,
+		AT(allow_downgrade),
+		.doc = "Let agents become an older version than they are."},
+	{.name = "stop",
+		.type = FL_OPTION_BOOL,
+		AT(stop),
+		.doc = "Begin with no further machine; those under way go on."},
+	{.name = "no-block", .type = FL_OPTION_BOOL, AT(no_block), .doc = "Do not look on."},
+	OPTION_OUTPUT,
+};
 static const struct fl_option token_options[] = {
 	{.name = "ttl",
 		.type = FL_OPTION_DURATION,
@@ -480,6 +534,22 @@ const struct verb verbs[] = {
 		"came with another key: set up anew, or the copy of a disk. It shows who asked, and "
 		"with which key; --key= names the one that you have read on the machine itself.\n"
 		"MACHINE is an ID or the beginning of one."},
+	{"release", "keygen NAME | sign FILE | verify FILE | publish FILE | list | remove VERSION",
+		1, ANY, OPTIONS(release_options), verb_release,
+		"Releases of the agent, and the keys that sign them",
+		"\"keygen\" makes NAME.key, which signs, and NAME.pub, for "
+		"/etc/flota/release-keys.d. \"sign\" writes FILE.sig: a manifest of version, "
+		"architecture, size and SHA-512, and its Ed25519 signature. \"publish\" brings both "
+		"to the coordinator, where new machines find them by HTTPS, and \"flotactl upgrade\" "
+		"too. Agents become nothing that no key on their own machine has signed."},
+	{"upgrade", "agents [VERSION] [MACHINE...]", 1, ANY, OPTIONS(upgrade_options), verb_upgrade,
+		"Bring agents to another version, machine after machine",
+		"To the newest release of the coordinator, or to VERSION. The fleet carries it out, "
+		"with or without who looks on. No unit is touched. An agent that does not come back "
+		"as the new version within a minute or two is the old one again by itself, and no "
+		"further machine is begun; the same command again goes on with those that are left. "
+		"Machines that are away are left out. MACHINE is an ID or the beginning of one; a "
+		"first word of hexadecimal digits alone is one too."},
 	{"token", "create | list | revoke TOKEN...", 1, ANY, OPTIONS(token_options), verb_token,
 		"Tokens, with which machines join the fleet",
 		"\"create\" prints a new one, once: the fleet keeps only a hash of it. A machine "

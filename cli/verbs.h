@@ -50,6 +50,11 @@ struct cli_options {
 	char *name, *metadata;
 	uint64_t ttl_ms, uses;
 
+	/* Of release and upgrade. */
+	char *release, *arch;
+	uint64_t max_unavailable;
+	bool allow_downgrade, stop;
+
 	/* Of bootstrap. */
 	struct fl_strv machine_keys[MACHINE_KEY_COUNT];
 	char *out, *token, *token_file;
