@@ -37,6 +37,17 @@ def service(*lines, start="exec sleep infinity", unit="", fleet=""):
 	return text + (f"\n[X-Fleet]\n{fleet}\n" if fleet else "")
 
 
+def on(*hosts):
+	"""The line of [X-Fleet] that keeps a unit to these hosts, where metadata tells them apart (HOSTS)."""
+	return "MachineMetadata=" + " ".join(f'"host={name}"' for name in hosts)
+
+
+def life(host, *units):
+	"""What changes whenever systemd does anything to one of these units."""
+	return [host.show(unit, "MainPID", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic")
+		for unit in units]
+
+
 def settle(host, unit, state="active"):
 	"""Waits until the host's systemd says that the unit is in this state."""
 	wait_until(lambda: host.show(unit, "ActiveState")["ActiveState"] == state,

@@ -9,20 +9,10 @@ import subprocess
 
 import pytest
 
-from flota import BIN, TIMEOUT, Flota, service, settle, where_text
-from lab import Fleet
+from flota import BIN, TIMEOUT, service, settle, where_text
 
+HOSTS = {"n1": "host=n1", "n2": "host=n2"}
 ON_N1 = "MachineMetadata=host=n1"
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet)
-		for name in "n1", "n2":
-			flota.host(name, metadata=f"host={name}")
-		flota.ready()
-		yield flota
 
 
 def flotactl(flota, *argv, **environment):

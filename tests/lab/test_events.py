@@ -9,30 +9,10 @@ import signal
 import subprocess
 import threading
 
-import pytest
+from flota import service, settle
+from lab import wait_until
 
-from flota import Flota, service, settle
-from lab import Fleet, wait_until
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet, options=["Lease=5s"])
-		for name in "n1", "n2", "n3":
-			flota.host(name, metadata=f"host={name}")
-		flota.ready()
-		yield flota
-
-
-@pytest.fixture
-def healthy(clean):
-	"""The fleet, whole again afterwards."""
-	yield clean
-	for host in clean.fleet.hosts.values():
-		if host.pid is None:
-			host.boot()
-	clean.ready()
+OPTIONS = ["Lease=5s"]
 
 
 class Follower(threading.Thread):

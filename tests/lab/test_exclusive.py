@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from flota import Flota, service, settle
-from lab import Fleet, wait_until
+from flota import service, settle
+from lab import wait_until
 
 LEASE = 5
+OPTIONS = [f"Lease={LEASE}s"]
 STOP = 2  # TimeoutStopSec= of the units
 SAFETY = 2  # EXCLUSIVE_SAFETY_MS
 MARGIN = STOP + SAFETY
@@ -22,16 +23,6 @@ NO_RESTART = "/run/systemd/system/flota-agent.service.d/no-restart.conf"
 # One line "BEGAN NOW" every 20 ms; a run of the unit is what has the same beginning.
 WRITE = "read began rest < /proc/uptime; while read now rest < /proc/uptime; do " \
 	"echo $$began $$now >> /var/witness-%n; sleep 0.02; done"
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet, options=[f"Lease={LEASE}s"])
-		for name in "n1", "n2", "n3":
-			flota.host(name, metadata=f"host={name}")
-		flota.ready()
-		yield flota
 
 
 @pytest.fixture

@@ -5,43 +5,11 @@ Leases are 5 s. Three hosts: one that is lost is a lost host, two are the coordi
 
 import time
 
-import pytest
-
-from flota import TIMEOUT, Flota, service, settle
-from lab import Fleet, wait_until
+from flota import TIMEOUT, life, on, service, settle
+from lab import wait_until
 
 LEASE = 5
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet, options=[f"Lease={LEASE}s"])
-		for name in "n1", "n2", "n3":
-			flota.host(name, metadata=f"host={name}")
-		flota.ready()
-		yield flota
-
-
-@pytest.fixture
-def healthy(clean):
-	"""The fleet, whole again afterwards."""
-	yield clean
-	for host in clean.fleet.hosts.values():
-		if host.pid is None:
-			host.boot()
-		host.join()
-	clean.ready()
-
-
-def on(host):
-	return f"MachineMetadata=host={host}"
-
-
-def life(host, *units):
-	"""What changes whenever systemd does anything to one of these units."""
-	return [host.show(unit, "MainPID", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic")
-		for unit in units]
+OPTIONS = [f"Lease={LEASE}s"]
 
 
 def test_units_of_a_dead_host_are_active_elsewhere(healthy, record_property):

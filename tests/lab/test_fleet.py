@@ -15,10 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from flota import (BIN, CHANGE, ENDPOINT, ROOT, UNAVAILABLE, UNSCHEDULABLE, Flota, envelope, field,
+from flota import (BIN, CHANGE, ENDPOINT, ROOT, UNAVAILABLE, UNSCHEDULABLE, envelope, field,
 	service, settle, where_text)
-from lab import HERE, Fleet, wait_until
+from lab import HERE, wait_until
 
+# Three that differ, for metadata.
+HOSTS = {
+	"n1": "name=n1 region=norte disk=ssd",
+	"n2": "name=n2 region=norte disk=hdd",
+	"n3": "name=n3 region=sur disk=ssd",
+}
 # Hosts have no sshd: what counts is how ssh(1) is called.
 FAKE_SSH = """#!/bin/sh
 echo "$@" >> "$0.called"
@@ -26,20 +32,14 @@ echo "$@" >> "$0.called"
 
 
 @pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet)
-		flota.host("n1", metadata="name=n1 region=norte disk=ssd")
-		flota.host("n2", metadata="name=n2 region=norte disk=hdd")
-		flota.host("n3", metadata="name=n3 region=sur disk=ssd")
-		programs = fleet.outside(fleet.dir / "bin")
-		programs.mkdir()
-		for name in "flotactl", "fleetctl":
-			(programs / name).symlink_to(BIN / "flotactl")
-		(programs / "ssh").write_text(FAKE_SSH)
-		(programs / "ssh").chmod(0o755)
-		flota.ready()
-		yield flota
+def flota(flota):
+	programs = flota.fleet.outside(flota.fleet.dir / "bin")
+	programs.mkdir()
+	for name in "flotactl", "fleetctl":
+		(programs / name).symlink_to(BIN / "flotactl")
+	(programs / "ssh").write_text(FAKE_SSH)
+	(programs / "ssh").chmod(0o755)
+	return flota
 
 
 def on(host):

@@ -19,18 +19,11 @@ import pytest
 from flota import BIN, PORT, Flota, envelope, field, service, settle
 from lab import GATEWAY, HERE, Fleet, wait_until
 
+HOSTS = {"n1": ""}
+
 MESSAGE_MAX = 4 << 20
 REQ_HELLO = b"\0SP\0" + struct.pack("!HH", 48, 0)
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet)
-		flota.host("n1")
-		flota.ready()
-		yield flota
 
 
 @pytest.fixture(scope="module")

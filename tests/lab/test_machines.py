@@ -6,20 +6,11 @@ for all hosts, so that two of a unit would overlap.
 
 import pytest
 
-from flota import UNSCHEDULABLE, Flota, service, settle, where_text
-from lab import Fleet, wait_until
+from flota import UNSCHEDULABLE, on, service, settle, where_text
+from lab import wait_until
 
+OPTIONS = ["Lease=5s"]
 UNITS = [f"u{i}.service" for i in range(10)]
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet, options=["Lease=5s"])
-		for name in "n1", "n2", "n3":
-			flota.host(name, metadata=f"host={name}")
-		flota.ready()
-		yield flota
 
 
 @pytest.fixture
@@ -31,10 +22,6 @@ def open_fleet(clean):
 
 def ids(hosts):
 	return [host.machine_id for host in hosts]
-
-
-def on(*hosts):
-	return "MachineMetadata=" + " ".join(f'"host={name}"' for name in hosts)
 
 
 # Takes its time to stop.

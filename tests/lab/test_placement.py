@@ -5,23 +5,14 @@ The fleet: n1 norte ssd, n2 norte hdd, n3 sur ssd; n4 and n5 join in the tests a
 
 import time
 
-import pytest
+from flota import UNSCHEDULABLE, service, settle, where_text
+from lab import wait_until
 
-from flota import UNSCHEDULABLE, Flota, service, settle, where_text
-from lab import Fleet, wait_until
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet)
-		flota.host("n1", metadata="name=n1 region=norte disk=ssd")
-		flota.host("n2", metadata="name=n2 region=norte disk=hdd")
-		flota.host("n3", metadata="name=n3 region=sur disk=ssd")
-		flota.ready()
-		yield flota
-
-
+HOSTS = {
+	"n1": "name=n1 region=norte disk=ssd",
+	"n2": "name=n2 region=norte disk=hdd",
+	"n3": "name=n3 region=sur disk=ssd",
+}
 SPREAD = service(fleet="Conflicts=%p@*.service")
 
 

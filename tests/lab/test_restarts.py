@@ -7,39 +7,10 @@ import itertools
 import signal
 import threading
 
-import pytest
+from flota import BIN, UNAVAILABLE, life, on, service, settle
+from lab import wait_until
 
-from flota import BIN, UNAVAILABLE, Flota, service, settle
-from lab import Fleet, wait_until
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet, options=["Lease=10min"])
-		for name in "n1", "n2", "n3":
-			flota.host(name, metadata=f"host={name}")
-		flota.ready()
-		yield flota
-
-
-@pytest.fixture
-def healthy(clean):
-	"""The fleet, whole again afterwards."""
-	yield clean
-	if clean.coordinator.poll() is not None:
-		clean.boot()
-	clean.ready()
-
-
-def on(host):
-	return f"MachineMetadata=host={host}"
-
-
-def life(host, *units):
-	"""What changes whenever systemd does anything to one of these units."""
-	return [host.show(unit, "MainPID", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic")
-		for unit in units]
+OPTIONS = ["Lease=10min"]
 
 
 class Stream(threading.Thread):

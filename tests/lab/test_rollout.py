@@ -7,24 +7,12 @@ which is one for all hosts.
 import signal
 import time
 
-import pytest
-
-from flota import Flota, service, settle, where_text
-from lab import Fleet, wait_until
+from flota import service, settle, where_text
+from lab import wait_until
 
 N = 5
 REPLICAS = [f"web@{i}.service" for i in range(1, N + 1)]
 BAD = "[Service]\nExecStart=/bin/false\n"
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet)
-		for name in "n1", "n2", "n3":
-			flota.host(name)
-		flota.ready()
-		yield flota
 
 
 def web(version, n=N, more=""):

@@ -2,20 +2,11 @@
 
 import pytest
 
-from flota import BIN, CHANGE, DENIED, ENDPOINT, PORT, UNAVAILABLE, Flota, envelope, field, service
-from lab import GATEWAY, Fleet, wait_until
+from flota import BIN, CHANGE, DENIED, ENDPOINT, PORT, UNAVAILABLE, envelope, field, service
+from lab import GATEWAY, wait_until
 
+HOSTS = {"n1": "", "n2": ""}
 EXPIRED = "--not-after=2020-01-01T00:00:00Z"
-
-
-@pytest.fixture(scope="module")
-def flota():
-	with Fleet() as fleet:
-		flota = Flota(fleet)
-		flota.host("n1")
-		flota.host("n2")
-		flota.ready()
-		yield flota
 
 
 @pytest.fixture(scope="module")
