@@ -249,6 +249,11 @@ static enum fl_code read_list(
 				names[key], UNIT_RULES_VALUES_MAX, UNIT_RULES_VALUE_MAX);
 			return FL_OK;
 		}
+		/* Quotes are of [X-Fleet]: here they would be part of what is never met. */
+		if (strchr(words.items[i], '"') != NULL) {
+			refuse(r, key, entry, "is not a list of words without quotes");
+			return FL_OK;
+		}
 		FL_TRY(key == UNIT_PREFER_METADATA ? prefer_pair(r, words.items[i], entry)
 						   : prefer_glob(r, words.items[i], entry));
 	}

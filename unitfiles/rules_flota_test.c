@@ -152,6 +152,8 @@ static void test_refused(void **state)
 		{"a@1.service", FLOTA "Spread=a b\n", "f:2: Spread=a b is not one key"},
 		{"a.service", FLOTA "PreferMetadata=disk\n",
 			"f:2: PreferMetadata=disk is not a list of key=value"},
+		{"a.service", FLOTA "PreferMetadata=\"disk=ssd\" a=b\n",
+			"f:2: PreferMetadata=\"disk=ssd\" a=b is not a list of words without quotes"},
 		{"a.service", FLOTA "PreferConflicts=a[\n", "f:2: PreferConflicts=: pattern"},
 		{"a.service", FLOTA "Replicas=2\n", "f:2: Replicas=2 is for a template; call the"},
 		{"a@.service", FLOTA "Replicas=0\n", "f:2: Replicas=0 is not a number from 1"},
