@@ -33,6 +33,8 @@ struct ca {
 	X509 *certificate;
 	EVP_PKEY *key;
 	char *pem; /* of the certificate */
+	char *accepted; /* the same, and the one before; NULL: there is none */
+	char id[CA_ID_SIZE];
 	char fleet[CA_FLEET_MAX + 1];
 };
 
@@ -74,6 +76,7 @@ void ca_free(struct ca *ca)
 	X509_free(ca->certificate);
 	EVP_PKEY_free(ca->key);
 	free(ca->pem);
+	free(ca->accepted);
 	free(ca);
 }
 
@@ -85,6 +88,31 @@ const char *ca_fleet(const struct ca *ca)
 const char *ca_certificate(const struct ca *ca)
 {
 	return ca->pem;
+}
+
+const char *ca_accepted(const struct ca *ca)
+{
+	return ca->accepted != NULL ? ca->accepted : ca->pem;
+}
+
+bool ca_is_changing(const struct ca *ca)
+{
+	return ca->accepted != NULL;
+}
+
+const char *ca_id(const struct ca *ca)
+{
+	return ca->id;
+}
+
+static enum fl_code set_id(struct ca *ca, struct fl_error *err)
+{
+	uint8_t pin[TLS_PIN_BYTES];
+
+	FL_TRY(ca_pin(ca, pin, err));
+	for (size_t i = 0; 2 * i + 2 < sizeof(ca->id); i++)
+		(void)snprintf(ca->id + 2 * i, 3, "%02x", pin[i]);
+	return FL_OK;
 }
 
 /* ---- PEM -- */
@@ -200,23 +228,39 @@ static enum fl_code check_fleet(const char *fleet, struct fl_error *err)
 	return FL_OK;
 }
 
-static enum fl_code sign_ca(
-	const char *fleet, EVP_PKEY *key, X509 **ret_certificate, struct fl_error *err)
+static enum fl_code cut_to_ca(const struct ca *ca, int64_t *not_after, struct fl_error *err)
+{
+	struct tm end = {0};
+	int64_t ca_end;
+
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(ca->certificate), &end) != 1)
+		return fail(err, "the CA's certificate");
+	ca_end = (int64_t)timegm(&end);
+	if (*not_after > ca_end)
+		*not_after = ca_end;
+	return FL_OK;
+}
+
+/* By itself, or by @issuer, which is of the same name. */
+static enum fl_code sign_ca(const char *fleet, EVP_PKEY *key, const struct ca *issuer,
+	X509 **ret_certificate, struct fl_error *err)
 {
 	FL_CLEANUP(X509_freep) X509 *certificate = NULL;
-	int64_t now = (int64_t)time(NULL);
+	int64_t now = (int64_t)time(NULL), not_after = now + CA_LIFE_S;
 
+	if (issuer != NULL)
+		FL_TRY(cut_to_ca(issuer, &not_after, err));
 	FL_TRY(begin(fleet, "flota CA", key, &certificate, err));
-	if (!set_times(certificate, now - BACKDATED_S, now + CA_LIFE_S) ||
+	if (!set_times(certificate, now - BACKDATED_S, not_after) ||
 		X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) != 1 ||
 		!add_extension(certificate, certificate, NID_basic_constraints,
 			"critical,CA:TRUE,pathlen:0") ||
 		!add_extension(
 			certificate, certificate, NID_key_usage, "critical,keyCertSign,cRLSign") ||
 		!add_extension(certificate, certificate, NID_subject_key_identifier, "hash") ||
-		!add_extension(
-			certificate, certificate, NID_authority_key_identifier, "keyid:always") ||
-		X509_sign(certificate, key, EVP_sha256()) == 0)
+		!add_extension(certificate, issuer != NULL ? issuer->certificate : certificate,
+			NID_authority_key_identifier, "keyid:always") ||
+		X509_sign(certificate, issuer != NULL ? issuer->key : key, EVP_sha256()) == 0)
 		return fail(err, "CA certificate");
 	*ret_certificate = FL_TAKE(certificate);
 	return FL_OK;
@@ -235,8 +279,9 @@ enum fl_code ca_create(
 	ca->key = EVP_EC_gen("P-256");
 	if (ca->key == NULL)
 		return fail(err, "key");
-	FL_TRY(sign_ca(fleet, ca->key, &ca->certificate, err));
+	FL_TRY(sign_ca(fleet, ca->key, NULL, &ca->certificate, err));
 	FL_TRY(certificate_to_pem(ca->certificate, &ca->pem, err));
+	FL_TRY(set_id(ca, err));
 	FL_TRY(certificate_to_pem(ca->certificate, &pair.certificate, err));
 	FL_TRY(key_to_pem(ca->key, &pair.key, err));
 	*ret_ca = FL_TAKE(ca);
@@ -249,16 +294,24 @@ enum fl_code ca_create(
 static enum fl_code load_certificate(struct ca *ca, const char *path, struct fl_error *err)
 {
 	FL_CLEANUP(BIO_vfreep) BIO *bio = NULL;
+	FL_CLEANUP(X509_freep) X509 *previous = NULL;
+	FL_CLEANUP(fl_freep) char *text = NULL;
 	size_t len;
 	int n;
 
-	FL_TRY(fl_file_read(path, PEM_MAX_BYTES, &ca->pem, &len, err));
-	bio = BIO_new_mem_buf(ca->pem, (int)len);
+	FL_TRY(fl_file_read(path, PEM_MAX_BYTES, &text, &len, err));
+	bio = BIO_new_mem_buf(text, (int)len);
 	if (bio == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	ca->certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
 	if (ca->certificate == NULL)
 		return fail(err, path);
+	FL_TRY(certificate_to_pem(ca->certificate, &ca->pem, err));
+	FL_TRY(set_id(ca, err));
+	previous = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	ERR_clear_error();
+	if (previous != NULL)
+		ca->accepted = FL_TAKE(text);
 	n = X509_NAME_get_text_by_NID(X509_get_subject_name(ca->certificate), NID_organizationName,
 		ca->fleet, sizeof(ca->fleet));
 	if (X509_check_ca(ca->certificate) != 1 || n <= 0 || check_fleet(ca->fleet, NULL) != FL_OK)
@@ -295,16 +348,35 @@ static enum fl_code load_key(struct ca *ca, const char *path, struct fl_error *e
 	return FL_OK;
 }
 
+/* A crash came between the CA's certificate and its key. */
+static enum fl_code mend_key(struct ca *ca, const char *path, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep) char *next = fl_printf("%s.next", path);
+
+	if (next == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	EVP_PKEY_free(FL_TAKE(ca->key));
+	if (load_key(ca, next, NULL) != FL_OK)
+		return err->code; /* as it was */
+	if (rename(next, path) < 0)
+		return FL_FAIL_ERRNO(err, errno, "%s", path);
+	return FL_OK;
+}
+
 enum fl_code ca_load(const char *directory, struct ca **ret_ca, struct fl_error *err)
 {
 	FL_CLEANUP(ca_freep) struct ca *ca = FL_NEW(struct ca);
 	FL_CLEANUP(fl_freep) char *certificate = fl_printf("%s/ca.crt", directory);
 	FL_CLEANUP(fl_freep) char *key = fl_printf("%s/ca.key", directory);
+	enum fl_code code;
 
 	if (ca == NULL || certificate == NULL || key == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(load_certificate(ca, certificate, err));
-	FL_TRY(load_key(ca, key, err));
+	code = load_key(ca, key, err);
+	if (code == FL_E_INVALID)
+		code = mend_key(ca, key, err);
+	FL_TRY(code);
 	*ret_ca = FL_TAKE(ca);
 	return FL_OK;
 }
@@ -349,19 +421,6 @@ static enum fl_code add_alternative_names(X509 *certificate, const struct identi
 	}
 	if (X509_add1_ext_i2d(certificate, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) != 1)
 		return fail(err, "alternative names");
-	return FL_OK;
-}
-
-static enum fl_code cut_to_ca(const struct ca *ca, int64_t *not_after, struct fl_error *err)
-{
-	struct tm end = {0};
-	int64_t ca_end;
-
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(ca->certificate), &end) != 1)
-		return fail(err, "the CA's certificate");
-	ca_end = (int64_t)timegm(&end);
-	if (*not_after > ca_end)
-		*not_after = ca_end;
 	return FL_OK;
 }
 
@@ -487,4 +546,80 @@ enum fl_code ca_sign(const struct ca *ca, const struct identity *identity,
 	fl_assert(strcmp(identity->fleet, ca->fleet) == 0);
 	FL_TRY(sign_leaf(ca, identity, NULL, not_after, request->key, &certificate, err));
 	return certificate_to_pem(certificate, ret_pem, err);
+}
+
+/* ---- From one CA to the next -- */
+
+enum fl_code ca_end(const struct ca *ca, int64_t *ret_end, struct fl_error *err)
+{
+	int64_t end = INT64_MAX;
+
+	FL_TRY(cut_to_ca(ca, &end, err));
+	*ret_end = end;
+	return FL_OK;
+}
+
+enum fl_code ca_cross_sign(
+	const struct ca *ca, const struct ca *previous, char **ret_pem, struct fl_error *err)
+{
+	FL_CLEANUP(X509_freep) X509 *certificate = NULL;
+
+	fl_assert(strcmp(ca->fleet, previous->fleet) == 0);
+	FL_TRY(sign_ca(ca->fleet, ca->key, previous, &certificate, err));
+	return certificate_to_pem(certificate, ret_pem, err);
+}
+
+static X509 *read_first(const char *path, struct fl_error *err)
+{
+	FL_CLEANUP(BIO_vfreep) BIO *bio = NULL;
+	FL_CLEANUP(fl_freep) char *text = NULL;
+	X509 *certificate;
+	size_t len;
+
+	if (fl_file_read(path, PEM_MAX_BYTES, &text, &len, err) != FL_OK)
+		return NULL;
+	bio = BIO_new_mem_buf(text, (int)len);
+	certificate = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	if (certificate == NULL)
+		(void)fail(err, path);
+	return certificate;
+}
+
+bool ca_has_signed(const struct ca *ca, const char *path)
+{
+	FL_CLEANUP(X509_freep) X509 *certificate = read_first(path, NULL);
+	bool has = certificate != NULL && X509_verify(certificate, ca->key) == 1;
+
+	ERR_clear_error();
+	return has;
+}
+
+static enum fl_code add_address(
+	const GENERAL_NAME *name, struct fl_strv *addresses, struct fl_error *err)
+{
+	const ASN1_OCTET_STRING *ip = name->d.iPAddress;
+	char text[INET6_ADDRSTRLEN];
+
+	if (name->type == GEN_DNS)
+		return fl_strv_add(
+			addresses, (const char *)ASN1_STRING_get0_data(name->d.dNSName), err);
+	if (name->type != GEN_IPADD ||
+		inet_ntop(ASN1_STRING_length(ip) == 4 ? AF_INET : AF_INET6,
+			ASN1_STRING_get0_data(ip), text, sizeof(text)) == NULL)
+		return FL_OK;
+	return fl_strv_add(addresses, text, err);
+}
+
+enum fl_code ca_read_addresses(
+	const char *path, struct fl_strv *ret_addresses, struct fl_error *err)
+{
+	FL_CLEANUP(X509_freep) X509 *certificate = read_first(path, err);
+	FL_CLEANUP(GENERAL_NAMES_freep) GENERAL_NAMES *names = NULL;
+
+	if (certificate == NULL)
+		return err->code;
+	names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
+		FL_TRY(add_address(sk_GENERAL_NAME_value(names, i), ret_addresses, err));
+	return FL_OK;
 }

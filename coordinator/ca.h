@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,7 +34,9 @@ void ca_pair_fini(struct ca_pair *pair);
 enum fl_code ca_create(const char *fleet, struct ca **ret_ca, struct ca_pair *ret_pair,
 	struct fl_error *err) FL_MUST_CHECK;
 
-/* Loads ca.crt and ca.key of @directory. Errors name the file. */
+/* Loads ca.crt and ca.key of @directory. Behind its own certificate ca.crt may have that of the CA
+ * before. Where it is ca.key.next that fits, for a crash came between, it becomes ca.key. Errors
+ * name the file. */
 enum fl_code ca_load(const char *directory, struct ca **ret_ca, struct fl_error *err) FL_MUST_CHECK;
 
 void ca_free(struct ca *ca);
@@ -41,8 +44,31 @@ FL_DEFINE_CLEANUP(struct ca *, ca_free)
 
 const char *ca_fleet(const struct ca *ca);
 
-/* The CA's own certificate as PEM, borrowed. */
+/* The CA's own certificate as PEM, borrowed; and the same with the one before it, while that is
+ * accepted too. */
 const char *ca_certificate(const struct ca *ca);
+const char *ca_accepted(const struct ca *ca);
+bool ca_is_changing(const struct ca *ca);
+
+/* A short name for the CA: the beginning of its key's pin, in hexadecimal. */
+#define CA_ID_SIZE 17
+const char *ca_id(const struct ca *ca);
+
+/* When its certificate ends, in seconds since 1970. */
+enum fl_code ca_end(const struct ca *ca, int64_t *ret_end, struct fl_error *err) FL_MUST_CHECK;
+
+/* @ca's key in a certificate that @previous has signed, as PEM: who knows the previous one alone
+ * can follow it to a leaf that @ca has signed (RFC 4210, 4.4: "new with old"). Both are of one
+ * name, so it does not count for pathlen (RFC 5280, 4.2.1.9). */
+enum fl_code ca_cross_sign(const struct ca *ca, const struct ca *previous, char **ret_pem,
+	struct fl_error *err) FL_MUST_CHECK;
+
+/* Whether the CA has signed the certificate at @path. */
+bool ca_has_signed(const struct ca *ca, const char *path);
+
+/* The host names and addresses in the certificate at @path. */
+enum fl_code ca_read_addresses(
+	const char *path, struct fl_strv *ret_addresses, struct fl_error *err) FL_MUST_CHECK;
 
 /*
  * Makes a key and a certificate for @identity, whose fleet is the CA's. @addresses (nullable) are

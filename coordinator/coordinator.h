@@ -12,6 +12,8 @@
  *	service_join.c    tokens, machines that join, certificates
  *	service_releases.c  releases of the agent, and upgrades (releases.c: the disk)
  *	service_calls.c   status and journal, between the two
+ *	authority.c       the CA and the coordinator's certificate, as both change
+ *	service_ca.c      what people ask about that
  *	gate.c            machines whose certificates no longer count
  *	attempts.c        how often an address may fail to join
  *	descriptors.c     whether connections can be accepted
@@ -32,6 +34,7 @@
 struct accounts;
 struct agents;
 struct attempts;
+struct authority;
 struct batch;
 struct ca;
 struct calls;
@@ -56,6 +59,7 @@ struct coordinator {
 	struct accounts *accounts;
 	struct agents *agents;
 	struct attempts *attempts;
+	struct authority *authority;
 	struct calls *calls;
 	struct descriptors *descriptors;
 	struct followers *followers;
@@ -70,6 +74,9 @@ struct coordinator {
 /* The core's step, with the effects going to the next batch. */
 enum fl_code coordinator_step(struct coordinator *coordinator, const struct core_event *event,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+
+/* The coordinator has another certificate: from authority.c to daemon.c. */
+void coordinator_certified(struct coordinator *coordinator);
 
 /* The store has taken what the core began with, or cannot: from batch.c to daemon.c. */
 void coordinator_durable(struct coordinator *coordinator);

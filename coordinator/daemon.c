@@ -24,8 +24,8 @@
 #include "base/random.h"
 #include "coordinator/agents.h"
 #include "coordinator/attempts.h"
+#include "coordinator/authority.h"
 #include "coordinator/batch.h"
-#include "coordinator/ca.h"
 #include "coordinator/calls.h"
 #include "coordinator/commands.h"
 #include "coordinator/descriptors.h"
@@ -65,7 +65,6 @@ struct daemon {
 	uint64_t began_ms;
 	uint64_t tick_not_before_ms;
 	unsigned gone; /* exchanges since memory was last given back */
-	struct tls_credentials *credentials;
 	struct https *https; /* NULL: none */
 	enum fl_code code; /* what it ends with */
 	struct fl_error err;
@@ -190,7 +189,7 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 		.doors = daemon->coordinator.ca != NULL
 				 ? (const char *const *)daemon->coordinator.config->doors.items
 				 : NULL,
-		.credentials = daemon->credentials,
+		.credentials = authority_credentials(daemon->coordinator.authority),
 		.revoked = daemon->coordinator.revoked,
 		.message_max = LIMIT_MESSAGE,
 		.peer_requests_max = PEER_REQUESTS_MAX,
@@ -239,6 +238,7 @@ static void serve(struct daemon *daemon)
 		stop(daemon, "cannot listen");
 		return;
 	}
+	authority_begin(daemon->coordinator.authority);
 	fl_fsm_move(&daemon->life, LIFE_SERVING, "the store has all that the core began with");
 	for (size_t i = 0; i < config->listen.n; i++)
 		fl_log(FL_INFO, "coordinator.listening", "url=%s port=%u", config->listen.items[i],
@@ -319,6 +319,21 @@ static void on_prepare(uv_prepare_t *handle)
 	arm_timer(daemon);
 }
 
+void coordinator_certified(struct coordinator *coordinator)
+{
+	struct daemon *daemon = daemon_of(coordinator);
+	struct fl_error err = {0};
+
+	transport_server_set_credentials(
+		coordinator->server, authority_credentials(coordinator->authority));
+	if (daemon->https == NULL)
+		return;
+	/* A download that is under way is asked for again by who wants it. */
+	https_close(FL_TAKE(daemon->https));
+	if (open_https(daemon, &err) != FL_OK)
+		fl_log(FL_ERROR, "coordinator.no_https", "error=%s", fl_error_text(&err));
+}
+
 void coordinator_durable(struct coordinator *coordinator)
 {
 	struct daemon *daemon = daemon_of(coordinator);
@@ -328,46 +343,6 @@ void coordinator_durable(struct coordinator *coordinator)
 }
 
 /* ---- Beginning -- */
-
-static enum fl_code load_credentials(struct daemon *daemon, struct fl_error *err)
-{
-	const char *directory = daemon->coordinator.config->data_directory;
-	FL_CLEANUP(fl_freep) char *ca = fl_printf("%s/ca.crt", directory);
-	FL_CLEANUP(fl_freep) char *certificate = fl_printf("%s/coordinator.crt", directory);
-	FL_CLEANUP(fl_freep) char *key = fl_printf("%s/coordinator.key", directory);
-	const struct tls_files files = {.ca = ca, .certificate = certificate, .key = key};
-	const struct identity *identity;
-
-	if (ca == NULL || certificate == NULL || key == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	if (access(ca, F_OK) < 0 && errno == ENOENT)
-		return FL_FAIL(err, FL_E_NOT_FOUND,
-			"there is no fleet in %s: make one with \"flota-coordinator init "
-			"--fleet=NAME\"",
-			directory);
-	FL_TRY(tls_credentials_load(&files, &daemon->credentials, err));
-	identity = tls_credentials_identity(daemon->credentials);
-	if (identity->kind != IDENTITY_COORDINATOR)
-		return FL_FAIL(
-			err, FL_E_INVALID, "%s is not a coordinator's certificate", certificate);
-	daemon->coordinator.fleet = identity->fleet;
-	return FL_OK;
-}
-
-/* An operator may keep the key in a safe place instead of here. */
-static enum fl_code load_ca(struct coordinator *coordinator, struct fl_error *err)
-{
-	const char *directory = coordinator->config->data_directory;
-	FL_CLEANUP(fl_freep) char *key = fl_printf("%s/ca.key", directory);
-
-	if (key == NULL)
-		return FL_FAIL_NO_MEMORY(err);
-	if (access(key, F_OK) == 0)
-		return ca_load(directory, &coordinator->ca, err);
-	fl_log(FL_NOTICE, "coordinator.no_ca_key",
-		"path=%s meaning=machines cannot join, nor renew their certificates", key);
-	return FL_OK;
-}
 
 struct loading {
 	struct core *core;
@@ -434,6 +409,7 @@ static enum fl_code make_publisher(struct coordinator *coordinator, struct fl_er
 static enum fl_code make_parts(struct coordinator *coordinator, struct fl_error *err)
 {
 	FL_TRY(deadlines_new(&coordinator->deadlines, err));
+	FL_TRY(authority_open(&coordinator->authority, coordinator, err));
 	FL_TRY(descriptors_new(&coordinator->descriptors, coordinator->deadlines, err));
 	FL_TRY(accounts_new(&coordinator->accounts, err));
 	FL_TRY(attempts_new(&coordinator->attempts, err));
@@ -459,7 +435,7 @@ static void free_parts(struct coordinator *coordinator)
 	attempts_free(coordinator->attempts);
 	accounts_free(coordinator->accounts);
 	revoked_unref(coordinator->revoked);
-	ca_free(coordinator->ca);
+	authority_free(coordinator->authority);
 	core_effects_fini(&coordinator->effects);
 	core_free(coordinator->core);
 	descriptors_free(coordinator->descriptors);
@@ -502,9 +478,8 @@ static enum fl_code begin(struct daemon *daemon, struct fl_error *err)
 	struct coordinator *coordinator = &daemon->coordinator;
 	enum fl_code code;
 
-	FL_TRY(load_credentials(daemon, err));
-	FL_TRY(load_ca(coordinator, err));
 	FL_TRY(make_parts(coordinator, err));
+	coordinator->fleet = authority_fleet(coordinator->authority);
 	FL_TRY(store_open_sqlite(
 		&coordinator->store, &daemon->loop, coordinator->config->data_directory, err));
 	code = load_core(daemon, err);
@@ -523,7 +498,6 @@ static enum fl_code run(struct daemon *daemon, struct fl_error *err)
 
 	(void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
 	free_parts(&daemon->coordinator);
-	tls_credentials_unref(daemon->credentials);
 	if (code == FL_OK && daemon->code != FL_OK) {
 		*err = daemon->err;
 		code = daemon->code;

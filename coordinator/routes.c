@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "coordinator/authority.h"
 #include "coordinator/gate.h"
 #include "coordinator/services.h"
 
@@ -68,6 +69,7 @@ static const struct route {
 	{PB__ENVELOPE__BODY_UPGRADE_REQUEST, PEOPLE, "upgrade agents", NULL, service_upgrade},
 	{PB__ENVELOPE__BODY_FETCH_REQUEST, MACHINES, "fetch a release", fetch_machine,
 		service_fetch},
+	{PB__ENVELOPE__BODY_CA_REQUEST, PEOPLE, "see and change the CA", NULL, service_ca},
 	{PB__ENVELOPE__BODY_JOIN_REQUEST, JOINERS, "join", NULL, service_join},
 };
 
@@ -108,6 +110,7 @@ static enum fl_code authorise(
 		strcmp(route->machine_id(exchange->message), identity->name) != 0)
 		return FL_FAIL(err, FL_E_DENIED, "%s may not %s for machine %s: that takes %s", who,
 			route->name, route->machine_id(exchange->message), needed(route));
+	authority_note(exchange->coordinator->authority, identity);
 	/* Who renews with an old key hears more about it. */
 	if (identity->kind == IDENTITY_MACHINE)
 		return gate_check(exchange, route->body == PB__ENVELOPE__BODY_RENEW_REQUEST, err);

@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "coordinator/agents.h"
 #include "coordinator/batch.h"
+#include "coordinator/ca.h"
 #include "coordinator/calls.h"
 #include "coordinator/services.h"
 
@@ -266,6 +267,13 @@ void service_sync(struct exchange *exchange)
 
 /* ---- Report -- */
 
+/* What it has will not be accepted for long. */
+static bool is_to_renew(const struct coordinator *coordinator, const char *machine_id)
+{
+	return coordinator->ca != NULL && ca_is_changing(coordinator->ca) &&
+	       core_ca_waits(coordinator->core, machine_id, ca_id(coordinator->ca));
+}
+
 void service_report(struct exchange *exchange)
 {
 	const Pb__ReportRequest *request = exchange->message->report_request;
@@ -287,6 +295,7 @@ void service_report(struct exchange *exchange)
 	body.lease_ms = core_lease_ms(exchange->coordinator->core);
 	body.exclusive_ms = answer.exclusive_ms;
 	body.want_all = answer.want_all;
+	body.renew = is_to_renew(exchange->coordinator, request->machine_id);
 	reply.body_case = PB__ENVELOPE__BODY_REPORT_REPLY;
 	reply.report_reply = &body;
 	/* It tells of nothing that a crash could undo: heartbeats go on when the store does not. */

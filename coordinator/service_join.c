@@ -77,6 +77,9 @@ static enum fl_code step_tokens(
 		.tokens = {.request = exchange->message->tokens_request,
 			.new_id = id,
 			.secret_hash = hash,
+			.ca_id = exchange->coordinator->ca != NULL
+					 ? ca_id(exchange->coordinator->ca)
+					 : NULL,
 			.by = who,
 			.wall_ms = wall_ms()}};
 
@@ -150,7 +153,7 @@ static void reply_certificate(struct exchange *exchange, Pb__CertificateReply *b
 	Pb__Envelope reply = PB__ENVELOPE__INIT;
 	char *none = body->ca;
 
-	body->ca = (char *)ca_certificate(coordinator->ca);
+	body->ca = (char *)ca_accepted(coordinator->ca);
 	body->renew_in_ms = half_ms - half_ms * fl_random_below(JITTER_PERCENT + 1) / 100;
 	reply.body_case = PB__ENVELOPE__BODY_CERTIFICATE_REPLY;
 	reply.certificate_reply = body;
@@ -186,6 +189,7 @@ static enum fl_code decide(const struct exchange *exchange, struct wanted *wante
 	event.join.address = transport_request_address(exchange->request);
 	event.join.key_pin = pin;
 	event.join.certificate = certificate;
+	event.join.ca_id = ca_id(coordinator->ca);
 	event.join.wall_ms = now_ms;
 	FL_TRY(coordinator_step(coordinator, &event, &answer, err));
 	*ret_reply = answer.certificate;

@@ -37,6 +37,9 @@ void service_releases(struct exchange *exchange);
 void service_fetch(struct exchange *exchange);
 void service_upgrade(struct exchange *exchange);
 
+/* service_ca.c: people. */
+void service_ca(struct exchange *exchange);
+
 /* service_calls.c: people and machines. */
 void service_call(struct exchange *exchange);
 void service_call_output(struct exchange *exchange);

@@ -321,6 +321,9 @@ static enum fl_code dispatch(struct core *core, const struct core_event *event,
 		return core_do_upgrade(core, &event->upgrade, err);
 	case CORE_JOIN:
 		return core_do_join(core, &event->join, answer, err);
+	case CORE_CA:
+		join_do_ca(core, &event->ca);
+		return FL_OK;
 	case CORE_TICK:
 		return FL_OK;
 	}

@@ -137,6 +137,14 @@ struct core_upgrade {
 	const char *by;
 };
 
+/* Another CA has taken the old one's place; or the old one is dropped, and with it the tokens that
+ * name its key. */
+struct core_ca {
+	const char *ca_id; /* of the new one */
+	const char *by;
+	bool dropped;
+};
+
 #define CORE_DRAIN_DEADLINE_MS_MAX (UINT64_C(365) * 24 * 3600 * 1000)
 
 /* One machine of a MachineChangeRequest. FL_E_NOT_FOUND, FL_E_INVALID, FL_E_STATE. */
@@ -164,6 +172,7 @@ enum core_event_kind {
 	CORE_REPORT,
 	CORE_TOKENS,
 	CORE_JOIN,
+	CORE_CA,
 	CORE_UPGRADE,
 	CORE_TICK, /* the time of core_next_deadline() has come; harmless at any other */
 };
@@ -178,6 +187,7 @@ struct core_event {
 		struct core_report report;
 		struct core_tokens tokens;
 		struct core_join join;
+		struct core_ca ca;
 		struct core_upgrade upgrade;
 	};
 };
@@ -341,6 +351,14 @@ enum fl_code core_upgrade_get(
  * core_step(). */
 bool core_upgrade_order(
 	const struct core *core, const char *machine_id, Pb__UpgradeOrder *ret_order);
+
+/* Whether the machine is not known to have a certificate of this CA. */
+bool core_ca_waits(const struct core *core, const char *machine_id, const char *ca_id);
+
+/* Who has a certificate or a token of another CA than this one: fills in what of the reply is about
+ * machines, at most @max of them one by one, and tokens. */
+enum fl_code core_ca_look(const struct core *core, const char *ca_id, uint64_t wall_ms,
+	uint64_t now_ms, size_t max, Pb__CaReply *reply, struct fl_error *err) FL_MUST_CHECK;
 
 /* The tokens that still let somebody in, by ID, or the one with @id (nullable); the caller's. */
 enum fl_code core_tokens_list(const struct core *core, const char *id, uint64_t wall_ms,

@@ -145,6 +145,39 @@ static size_t forget_old_tokens(struct core *core, uint64_t wall_ms)
 	return n;
 }
 
+uint32_t join_tokens_of_other_ca(
+	const struct core *core, const char *ca_id, uint64_t wall_ms, uint64_t *ret_end_ms)
+{
+	struct token *token;
+	uint32_t n = 0;
+
+	*ret_end_ms = 0;
+	RB_FOREACH (token, token_tree, (struct token_tree *)&core->tokens) {
+		if (token_is_over(token, wall_ms) || strcmp(token->record->ca_id, ca_id) == 0)
+			continue;
+		n++;
+		if (token->record->expires_ms > *ret_end_ms)
+			*ret_end_ms = token->record->expires_ms;
+	}
+	return n;
+}
+
+void join_do_ca(struct core *core, const struct core_ca *ca)
+{
+	const char *event = ca->dropped ? "fleet.ca_dropped" : "fleet.ca_changed";
+	struct token *token;
+	unsigned n = 0;
+
+	if (ca->dropped)
+		RB_FOREACH (token, token_tree, &core->tokens)
+			if (!token->gone && strcmp(token->record->ca_id, ca->ca_id) != 0) {
+				token_end(core, token);
+				n++;
+			}
+	core_note(core, FL_NOTICE, event, "ca=%s by=%s tokens=%u", ca->ca_id, ca->by, n);
+	event_addf(core, event, NULL, NULL, "%s by %s", ca->ca_id, ca->by);
+}
+
 static enum fl_code check_labels(Pb__Metadata *const *labels, size_t n, struct fl_error *err)
 {
 	for (size_t i = 0; i < n; i++) {

@@ -479,6 +479,54 @@ void member_view(const struct core *core, const char *id, uint64_t now_ms, Pb__M
 	view->refused = refused;
 }
 
+bool core_ca_waits(const struct core *core, const char *machine_id, const char *ca_id)
+{
+	const struct member *member = member_find(core, machine_id);
+
+	return member == NULL || strcmp(member->record->ca_id, ca_id) != 0;
+}
+
+static enum fl_code add_waiting(const struct core *core, const char *id, uint64_t now_ms,
+	size_t max, Pb__CaReply *reply, struct fl_error *err)
+{
+	reply->machines_waiting++;
+	if (reply->n_waiting >= max || machine_find(core, id) == NULL)
+		return FL_OK;
+	FL_TRY(core_machine_get(core, id, now_ms, &reply->waiting[reply->n_waiting], err));
+	reply->n_waiting++;
+	return FL_OK;
+}
+
+enum fl_code core_ca_look(const struct core *core, const char *ca_id, uint64_t wall_ms,
+	uint64_t now_ms, size_t max, Pb__CaReply *reply, struct fl_error *err)
+{
+	struct machine *machine;
+	struct member *member;
+	uint64_t end_ms;
+
+	reply->waiting = fl_new_array(max + 1, sizeof(*reply->waiting));
+	if (reply->waiting == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	RB_FOREACH (machine, machine_tree, (struct machine_tree *)&core->machines) {
+		if (machine->is_revoked)
+			continue;
+		reply->machines++;
+		if (core_ca_waits(core, machine->id, ca_id))
+			FL_TRY(add_waiting(core, machine->id, now_ms, max, reply, err));
+	}
+	/* And those that have joined, but were not heard of since. */
+	RB_FOREACH (member, member_tree, (struct member_tree *)&core->members) {
+		if (member_is_out(member) || machine_find(core, member->record->id) != NULL)
+			continue;
+		reply->machines++;
+		if (core_ca_waits(core, member->record->id, ca_id))
+			FL_TRY(add_waiting(core, member->record->id, now_ms, max, reply, err));
+	}
+	reply->tokens = join_tokens_of_other_ca(core, ca_id, wall_ms, &end_ms);
+	reply->tokens_end_in_ms = end_ms > wall_ms ? end_ms - wall_ms : 0;
+	return FL_OK;
+}
+
 size_t member_labels(const struct core *core, const char *machine_id, Pb__Metadata ***ret_labels)
 {
 	const struct member *member = member_find(core, machine_id);

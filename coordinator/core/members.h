@@ -28,6 +28,10 @@ enum fl_code core_do_tokens(
 	struct core *core, const struct core_tokens *event, struct fl_error *err) FL_MUST_CHECK;
 enum fl_code core_do_join(struct core *core, const struct core_join *join,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
+void join_do_ca(struct core *core, const struct core_ca *ca);
+/* How many let somebody in and name another CA than this one, and when the last one ends. */
+uint32_t join_tokens_of_other_ca(
+	const struct core *core, const char *ca_id, uint64_t wall_ms, uint64_t *ret_end_ms);
 /* What was made for this very machine lets it in no longer. */
 void join_end_tokens_of(struct core *core, const char *machine_id);
 
