@@ -228,6 +228,8 @@ static enum fl_code set_field(
 			fl_strv_fini(&field->list);
 			return FL_OK;
 		}
+		if (option->flags & FL_OPTION_WHOLE)
+			return fl_strv_add(&field->list, value, err);
 		return fl_strv_split(&field->list, value, " \t", err);
 	case FL_OPTION_BOOL:
 		return fl_parse_bool(value, bool_of(option, config), err);

@@ -17,7 +17,7 @@
 
 enum fl_option_type {
 	FL_OPTION_STRING, /* char *, owned */
-	FL_OPTION_LIST, /* struct fl_strv; each use adds, an empty value clears */
+	FL_OPTION_LIST, /* struct fl_strv; each use adds words, an empty value clears */
 	FL_OPTION_BOOL, /* bool: yes/no, true/false, on/off, 1/0 */
 	FL_OPTION_UINT, /* uint64_t */
 	FL_OPTION_DURATION, /* uint64_t milliseconds: "500ms" "1.5s" "2min" "1h" "1d"; bare = s */
@@ -28,6 +28,7 @@ enum fl_option_type {
 enum fl_option_flags {
 	FL_OPTION_ARG_ONLY = 1U << 0, /* not in the configuration file */
 	FL_OPTION_FILE_ONLY = 1U << 1, /* not on the command line */
+	FL_OPTION_WHOLE = 1U << 2, /* a list's value is one item, blanks and all */
 };
 
 struct fl_option {

@@ -59,7 +59,8 @@ const struct fl_option bootstrap_options[BOOTSTRAP_OPTIONS] = {
 	{.name = flag, \
 		.type = FL_OPTION_LIST, \
 		.value_name = value, \
-		AT(machine_keys[constant]), \
+		.offset = offsetof(struct cli_options, machine_keys[constant]), \
+		.flags = FL_OPTION_ARG_ONLY | FL_OPTION_WHOLE, \
 		.doc = "[" section "] " key "=: " doc_},
 	MACHINE_KEYS(X)
 #undef X

@@ -3,8 +3,6 @@
 #include "ignition/formats.h"
 #include "ignition/text.h"
 
-#define UNIT_FOLDER "/etc/systemd/system/"
-
 static void write_list(const struct fl_strv *values, const char *indent, struct fl_buf *out)
 {
 	for (size_t i = 0; i < values->n; i++) {

@@ -150,7 +150,35 @@ static enum fl_code add_agent_units(struct content *content, const char *url, st
 	return add_unit(content, "flota-forget.service", forget_service, false, err);
 }
 
-static enum fl_code add_described(struct content *content, struct fl_error *err)
+/* Ignition refuses units with a line, continued ones together, of more than 2048 bytes. */
+static bool has_long_line(const char *text)
+{
+	size_t len = 0;
+
+	for (; *text != '\0'; text++) {
+		len = *text == '\n' && text[-1] != '\\' ? 0 : len + 1;
+		if (len > 2048)
+			return true;
+	}
+	return false;
+}
+
+static enum fl_code add_described_unit(struct content *content, enum content_target target,
+	const struct machine_file *unit, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep) char *path = NULL;
+
+	if (target != CONTENT_IGNITION || !has_long_line(unit->data))
+		return add_unit(content, unit->name, unit->data, unit->is_enabled, err);
+	path = fl_printf(UNIT_FOLDER "%s", unit->name);
+	if (path == NULL)
+		return FL_FAIL_NO_MEMORY(err);
+	FL_TRY(add_data(content, path, 0644, NULL, unit->data, unit->len, err));
+	return add_unit(content, unit->name, NULL, unit->is_enabled, err);
+}
+
+static enum fl_code add_described(
+	struct content *content, enum content_target target, struct fl_error *err)
 {
 	const struct machine *machine = content->machine;
 
@@ -160,7 +188,7 @@ static enum fl_code add_described(struct content *content, struct fl_error *err)
 		const char *secret = (file->mode & 07) == 0 ? file->name : NULL;
 
 		if (file->is_unit)
-			FL_TRY(add_unit(content, file->name, file->data, file->is_enabled, err));
+			FL_TRY(add_described_unit(content, target, file, err));
 		else
 			FL_TRY(add_data(content, file->name, file->mode, secret, file->data,
 				file->len, err));
@@ -274,7 +302,7 @@ static enum fl_code check_files(const struct content *content, struct fl_error *
 
 static enum fl_code check_units(const struct content *content, struct fl_error *err)
 {
-	static const char folder[] = "/etc/systemd/system/";
+	static const char folder[] = UNIT_FOLDER;
 	const char *path = content->machine->path;
 
 	for (size_t i = 0; i < content->n_units; i++) {
@@ -284,7 +312,7 @@ static enum fl_code check_units(const struct content *content, struct fl_error *
 			if (strcmp(name, content->units[k].name) == 0)
 				return FL_FAIL(err, FL_E_EXISTS, "%s: the unit %s is flota's own",
 					path, name);
-		for (size_t k = 0; k < content->n_files; k++)
+		for (size_t k = 0; k < content->n_files && content->units[i].text != NULL; k++)
 			if (strncmp(content->files[k].path, folder, strlen(folder)) == 0 &&
 				strcmp(content->files[k].path + strlen(folder), name) == 0)
 				return FL_FAIL(err, FL_E_EXISTS,
@@ -309,7 +337,7 @@ static enum fl_code fill(struct content *content, enum content_target target, co
 	}
 	FL_TRY(add_release_keys(content, err));
 	FL_TRY(add_agent_units(content, url, err));
-	FL_TRY(add_described(content, err));
+	FL_TRY(add_described(content, target, err));
 	if (target == CONTENT_IGNITION)
 		FL_TRY(add_of_ignition(content, url, err));
 	else

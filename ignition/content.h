@@ -16,6 +16,8 @@
 #define CONTENT_CA     CONTENT_FOLDER "/ca.crt"
 #define CONTENT_STEPS  CONTENT_FOLDER "/steps"
 
+#define UNIT_FOLDER "/etc/systemd/system/"
+
 /* What carries the document out. */
 enum content_target {
 	CONTENT_IGNITION, /* Ignition, on Flatcar: systemd-networkd, timesyncd, no packages */

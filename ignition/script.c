@@ -5,8 +5,6 @@
 #include "ignition/steps.h"
 #include "ignition/text.h"
 
-#define UNIT_FOLDER "/etc/systemd/system/"
-
 /* By this line it knows itself, when it removes itself. */
 #define MARK "# flota: the first boot of a machine"
 
@@ -31,6 +29,16 @@ static void find_end(const char *text, size_t len, struct fl_buf *ret_word)
 	}
 }
 
+/* In a here-document with other than ASCII dash 0.5.12 loses a byte, where a line begins like its
+ * end. */
+static bool is_plain(const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)data[i] >= 0x80)
+			return false;
+	return text_is_block(data, len);
+}
+
 static void write_file(const char *folder, const char *path, unsigned mode, const char *data,
 	size_t len, struct fl_buf *out)
 {
@@ -38,7 +46,7 @@ static void write_file(const char *folder, const char *path, unsigned mode, cons
 
 	fl_buf_printf(&whole, "%s%s", folder, path);
 	fl_buf_byte(out, '\n');
-	if (!text_is_block(data, len)) {
+	if (!is_plain(data, len)) {
 		fl_buf_text(out, "base64 -d <<'END' | put ");
 		text_shell_word(fl_buf_str(&whole), out);
 		fl_buf_printf(out, " 0%03o\n", mode);
@@ -86,6 +94,7 @@ enum fl_code script_write(const struct content *content, struct fl_buf *out, str
 			write_file(
 				UNIT_FOLDER, unit->name, 0644, unit->text, strlen(unit->text), out);
 	}
+	fl_buf_text(out, "\n# ---- The files are there. What is left to do:\n");
 	FL_TRY(steps_write(content, url, true, out, err));
 	fl_buf_text(out, "\n# This script, where it is a file, has no more to do.\n"
 			 "if [ -f \"$0\" ] && head -n 2 \"$0\" | grep -qxF '" MARK
