@@ -13,19 +13,19 @@ LEASE = 5 # seconds
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
-	"""The path of each package of this build: packages("agent", revision)."""
+	"""The path of a package of this build: packages("flota-agent_*.deb", revision)."""
 	made = {}
 
 	def build(revision):
 		out = tmp_path_factory.mktemp("packages")
 		subprocess.run([ROOT / "packaging/build-packages", f"--build={os.environ['FLOTA_BUILD']}", "--level=1",
-			f"--out={out}", f"--revision={revision}", "deb", "sysext"], check=True)
+			f"--out={out}", f"--revision={revision}"], check=True)
 		return out
 
-	def path(name, revision=1):
+	def path(pattern, revision=1):
 		if revision not in made:
 			made[revision] = build(revision)
-		[found] = made[revision].glob(f"{name}[_-][0-9]*.*")
+		[found] = made[revision].glob(pattern)
 		return found
 	return path
 
@@ -50,7 +50,7 @@ def test_the_agent_on_debian(packages):
 		n1 = fleet.host("n1")
 		n1.ready()
 		# Without a configuration nothing is started, and nothing has failed.
-		n1.run("dpkg", "-i", put(n1, packages("flota-agent")))
+		n1.run("dpkg", "-i", put(n1, packages("flota-agent_*.deb")))
 		assert not is_active(n1, "flota-agent.service")
 		assert n1.systemctl("is-enabled", "flota-agent.service", "flota-fence.service").stdout == \
 			"enabled\nenabled\n"
@@ -67,7 +67,7 @@ def test_the_agent_on_debian(packages):
 		flota.start("only.service", service() + "\n[X-Flota]\nExclusive=true\n")
 		before = pids(n1, [*units, "only.service"])
 		old = n1.show("flota-agent.service", "MainPID")
-		n1.run("dpkg", "-i", put(n1, packages("flota-agent", 2)))
+		n1.run("dpkg", "-i", put(n1, packages("flota-agent_*.deb", 2)))
 		assert is_active(n1, "flota-agent.service")
 		assert n1.show("flota-agent.service", "MainPID") != old
 		flota.ready()
@@ -82,7 +82,7 @@ def test_the_agent_on_debian(packages):
 		assert pids(n1, units) == before[:-1]
 
 		# It comes back as who it was, with what it had.
-		n1.run("dpkg", "-i", put(n1, packages("flota-agent")))
+		n1.run("dpkg", "-i", put(n1, packages("flota-agent_*.deb")))
 		flota.ready()
 		settle(n1, "only.service")
 		assert pids(n1, units) == before[:-1]
@@ -97,14 +97,14 @@ def test_the_coordinator_on_debian(packages):
 		n1 = fleet.host("n1")
 		n1.ready()
 		unit = "flota-coordinator.service"
-		n1.run("dpkg", "-i", put(n1, packages("flota-coordinator")), put(n1, packages("flotactl")))
+		n1.run("dpkg", "-i", put(n1, packages("flota-coordinator_*.deb")), put(n1, packages("flotactl_*.deb")))
 		assert not is_active(n1, unit)
 		n1.run("flota-coordinator", "init", "--fleet", "lab", "--address", n1.address)
 		n1.systemctl("start", unit)
 		n1.write("/root/a.service", service())
 		n1.run("flotactl", "submit", "/root/a.service")
 		old = n1.show(unit, "MainPID")
-		n1.run("dpkg", "-i", put(n1, packages("flota-coordinator", 2)), put(n1, packages("flotactl", 2)))
+		n1.run("dpkg", "-i", put(n1, packages("flota-coordinator_*.deb", 2)), put(n1, packages("flotactl_*.deb", 2)))
 		assert is_active(n1, unit) and n1.show(unit, "MainPID") != old
 		assert "a.service" in n1.run("flotactl", "list-unit-files").stdout
 		assert n1.show(unit, "User")["User"] == "flota"
@@ -112,6 +112,89 @@ def test_the_coordinator_on_debian(packages):
 		# Nobody loses a fleet by removing a package.
 		said = n1.run("dpkg", "-P", "flota-coordinator").stdout
 		assert "are left in /var/lib/flota/coordinator" in said
+		n1.run("test", "-s", "/var/lib/flota/coordinator/ca.key")
+
+
+class Rpm:
+	"""What rpm does with a package on a machine. The lab has no Rocky: files are unpacked by Debian's
+	rpm from outside, scripts run on the host in rpm's order, with rpm's numbers."""
+
+	QUIETLY = ("--nodeps", "--noscripts", "--force-debian")
+
+	def __init__(self, host, name):
+		self.host = host
+		self.name = name
+
+	def _rpm(self, *argv):
+		return self.host.fleet.run("rpm", "--root", self.host.fleet.dir / self.host.name / "root",
+			"--dbpath", "/var/lib/rpm", *argv).stdout
+
+	def _script(self, tag, text, count):
+		assert text != "(none)", tag
+		return self.host.run("sh", "-s", count, input=text).stdout
+
+	def _installed(self, tag):
+		return self._rpm("-q", "--qf", f"%{{{tag}}}", self.name)
+
+	def upgrade(self, package):
+		"""Installs it, in place of an older one if there is one."""
+		is_first = not (self.host.disk / "usr/bin" / self.name).exists()
+		old = {} if is_first else {tag: self._installed(tag) for tag in ("PREUN", "POSTUN")}
+		self._rpm("-U", *self.QUIETLY, package)
+		self._script("POSTIN", self._installed("POSTIN"), 1 if is_first else 2)
+		for tag, text in old.items():
+			self._script(tag, text, 1)
+
+	def erase(self):
+		after = self._installed("POSTUN")
+		said = self._script("PREUN", self._installed("PREUN"), 0)
+		self._rpm("-e", *self.QUIETLY, self.name)
+		self._script("POSTUN", after, 0)
+		return said
+
+
+def test_the_agent_as_rpm(packages):
+	with Fleet() as fleet:
+		flota = Flota(fleet)
+		n1 = fleet.host("n1")
+		n1.ready()
+		n1.write("/etc/flota/agent.conf", f"[Agent]\nCoordinator={ENDPOINT}\n")
+		n1.write("/etc/flota/token", flota.token(), mode=0o600)
+		rpm = Rpm(n1, "flota-agent")
+		rpm.upgrade(packages("flota-agent-*.rpm"))
+		flota.ready()
+		assert n1.systemctl("is-enabled", "flota-agent.service", "flota-fence.service").stdout == \
+			"enabled\nenabled\n"
+		flota.start("a.service", service())
+		before = pids(n1, ["a.service"])
+		old = n1.show("flota-agent.service", "MainPID")
+		rpm.upgrade(packages("flota-agent-*.rpm", 2))
+		assert is_active(n1, "flota-agent.service")
+		assert n1.show("flota-agent.service", "MainPID") != old
+		flota.ready()
+		assert "run on; exclusive" in rpm.erase()
+		assert not is_active(n1, "flota-agent.service")
+		assert pids(n1, ["a.service"]) == before
+		rpm.upgrade(packages("flota-agent-*.rpm"))
+		flota.ready()
+		assert pids(n1, ["a.service"]) == before
+
+
+def test_the_coordinator_as_rpm(packages):
+	with Fleet() as fleet:
+		n1 = fleet.host("n1")
+		n1.ready()
+		unit = "flota-coordinator.service"
+		rpm = Rpm(n1, "flota-coordinator")
+		rpm.upgrade(packages("flota-coordinator-*.rpm"))
+		n1.run("flota-coordinator", "init", "--fleet", "lab")
+		n1.systemctl("start", unit)
+		assert n1.show(unit, "User")["User"] == "flota"
+		old = n1.show(unit, "MainPID")
+		rpm.upgrade(packages("flota-coordinator-*.rpm", 2))
+		assert is_active(n1, unit) and n1.show(unit, "MainPID") != old
+		rpm.erase()
+		assert not is_active(n1, unit)
 		n1.run("test", "-s", "/var/lib/flota/coordinator/ca.key")
 
 
@@ -125,7 +208,7 @@ def test_the_extension_of_flatcar(packages):
 		extensions = n1.disk / "etc/extensions"
 		extensions.mkdir()
 		subprocess.run(["unsquashfs", "-quiet", "-no-progress", "-d", extensions / "flota",
-			packages("flota")], check=True, stdout=subprocess.DEVNULL)
+			packages("flota-*.raw")], check=True, stdout=subprocess.DEVNULL)
 		n1.boot()
 		n1.ready()
 		n1.run("systemd-sysext", "merge", check=False) # this is no Flatcar
