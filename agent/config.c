@@ -64,6 +64,15 @@ static const struct fl_option options[] = {
 		       "no other (flotactl upgrade). May be given several times. "
 		       "Default: " RELEASE_KEYS_ETC " " RELEASE_KEYS_LIB ".",
 		.offset = AT(release_keys)},
+	{.name = "upgrade-deadline",
+		.type = FL_OPTION_DURATION,
+		.min = 1000,
+		.max = 3600 * 1000,
+		.initial = "1min",
+		.value_name = "DURATION",
+		.doc = "How long another release of this agent may take to be in session; after two "
+		       "starts that took longer, or failed, the one before is back.",
+		.offset = AT(upgrade_deadline_ms)},
 	{.name = "state-directory",
 		.type = FL_OPTION_STRING,
 		.initial = "/var/lib/flota/agent",

@@ -1,6 +1,8 @@
 /* The agent's configuration: /etc/flota/agent.conf, section [Agent], and the command line. */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/program.h"
 #include "base/strv.h"
 
@@ -14,6 +16,7 @@ struct config {
 	struct fl_strv metadata;
 	char *address;
 	struct fl_strv release_keys;
+	uint64_t upgrade_deadline_ms;
 	char *state_directory, *runtime_directory;
 	struct fl_program_options program;
 };

@@ -151,7 +151,7 @@ static void become(const struct config *config, const char *version, bool is_tri
 	if (is_trial) {
 		(void)setenv(ENVIRONMENT_TRIAL, "1", 1);
 		(void)signal(SIGALRM, SIG_DFL);
-		(void)alarm(LAUNCH_TRIAL_S);
+		(void)alarm((unsigned)((config->upgrade_deadline_ms + 999) / 1000));
 	}
 	(void)execv(path, argv);
 	fl_log(FL_ERROR, "launch.exec", "path=%s error=%s", path, strerrordesc_np(errno));
@@ -168,7 +168,7 @@ static enum fl_code roll_back(
 
 	(void)snprintf(text, sizeof(text),
 		"%s was started %u times and was not in session within %u s", record->trial,
-		LAUNCH_TRIAL_STARTS, LAUNCH_TRIAL_S);
+		LAUNCH_TRIAL_STARTS, (unsigned)(config->upgrade_deadline_ms / 1000));
 	fl_log(FL_ERROR, "launch.rolled_back", "version=%s why=%s", record->trial, text);
 	if (record->result != NULL) {
 		FL_TRY(launch_set_text(&record->result->text, text, err));

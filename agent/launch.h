@@ -9,7 +9,7 @@
  * becomes it (execve(2)): the process stays systemd's, and no package or read-only /usr is in the way.
  *
  * A release is on trial until it has been in session. The installed agent counts the starts of a
- * trial, on disk, and the kernel ends one by SIGALRM that takes longer than LAUNCH_TRIAL_S; after
+ * trial, on disk, and the kernel ends one by SIGALRM that takes longer than UpgradeDeadline=; after
  * LAUNCH_TRIAL_STARTS the one before runs again. So whatever a release does wrong, also before a
  * reboot, ends with an agent that works, and nothing of it has to work for that.
  *
@@ -23,7 +23,6 @@
 #include "base/error.h"
 #include "proto/flota.pb-c.h"
 
-#define LAUNCH_TRIAL_S      60U
 #define LAUNCH_TRIAL_STARTS 2U
 
 /* At the very beginning. Returns in the agent that is to run. The fence is never one on trial. */

@@ -129,7 +129,7 @@ struct core_join {
 
 #define CORE_UPGRADE_WIDTH_MAX 100U
 
-/* BEGIN or STOP of an UpgradeRequest. FL_E_STATE (one is under way), FL_E_NOT_FOUND, FL_E_INVALID. */
+/* BEGIN or STOP of an UpgradeRequest. FL_E_STATE (another one is under way), FL_E_NOT_FOUND, FL_E_INVALID. */
 struct core_upgrade {
 	const Pb__UpgradeRequest *request; /* borrowed for the call */
 	const char *version; /* of BEGIN */

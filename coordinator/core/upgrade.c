@@ -47,6 +47,18 @@ void upgrade_fini(struct core *core)
 	free(upgrade);
 }
 
+/* In place of the text before, which stays when there is no memory. */
+static void set_text(char **field, const char *text)
+{
+	char *fresh = (char *)protobuf_c_empty_string;
+
+	if (!message_text(&fresh, text))
+		return;
+	if (*field != (char *)protobuf_c_empty_string)
+		free(*field);
+	*field = fresh;
+}
+
 /* ---- Machines ---------------------------------------------------------------------------- */
 
 static void end_machine(
@@ -56,7 +68,7 @@ static void end_machine(
 	Pb__MachineUpgrade *one = upgrade->view->machines[upgrade->under_way[slot].index];
 
 	one->state = state;
-	(void)message_text(&one->text, text);
+	set_text(&one->text, text);
 	upgrade->under_way[slot] = upgrade->under_way[--upgrade->n_under_way];
 }
 
@@ -67,7 +79,7 @@ static void stop_rolling(struct core *core, const char *text)
 	if (upgrade->view->state != PB__UPGRADE__STATE__ROLLING)
 		return;
 	upgrade->view->state = PB__UPGRADE__STATE__STOPPED;
-	(void)message_text(&upgrade->view->text, text);
+	set_text(&upgrade->view->text, text);
 	event_addf(core, "fleet.upgrade_stopped", NULL, NULL, "agents to %s: %s",
 		upgrade->view->version, text);
 }
@@ -108,7 +120,7 @@ void upgrade_heard(
 	switch (result->state) {
 	case PB__UPGRADE_RESULT__STATE__UNDER_WAY:
 		upgrade->under_way[slot].told = true;
-		(void)message_text(&upgrade->view->machines[upgrade->under_way[slot].index]->text,
+		set_text(&upgrade->view->machines[upgrade->under_way[slot].index]->text,
 			result->text);
 		break;
 	case PB__UPGRADE_RESULT__STATE__DONE:
@@ -151,12 +163,12 @@ static void begin_machine(struct core *core, size_t index)
 
 	if (machine == NULL || !machine_is_up(machine)) {
 		one->state = PB__MACHINE_UPGRADE__STATE__SKIPPED;
-		(void)message_text(&one->text, "it was away");
+		set_text(&one->text, "it was away");
 		return;
 	}
 	if (strcmp(machine->info.message->agent_version, upgrade->view->version) == 0) {
 		one->state = PB__MACHINE_UPGRADE__STATE__UPGRADED;
-		(void)message_text(&one->text, "it was already");
+		set_text(&one->text, "it was already");
 		return;
 	}
 	one->state = PB__MACHINE_UPGRADE__STATE__UPGRADING;
@@ -278,6 +290,27 @@ static enum fl_code begin(struct core *core, const struct core_upgrade *asked, s
 	return FL_OK;
 }
 
+/* Whether what is asked for is under way already: then it is looked on. */
+static bool is_same(const struct core *core, const struct core_upgrade *asked)
+{
+	const Pb__Upgrade *view = core->upgrade->view;
+
+	if (strcmp(view->version, asked->version) != 0)
+		return false;
+	for (size_t i = 0; i < asked->request->n_machines; i++) {
+		const char *id;
+		size_t k = 0;
+
+		if (core_machine_find(core, asked->request->machines[i], &id, NULL) != FL_OK)
+			return false;
+		while (k < view->n_machines && strcmp(view->machines[k]->machine_id, id) != 0)
+			k++;
+		if (k == view->n_machines)
+			return false;
+	}
+	return true;
+}
+
 enum fl_code core_do_upgrade(
 	struct core *core, const struct core_upgrade *asked, struct fl_error *err)
 {
@@ -286,6 +319,8 @@ enum fl_code core_do_upgrade(
 	char text[LIMIT_NAME];
 
 	if (asked->request->verb == PB__UPGRADE_REQUEST__VERB__BEGIN) {
+		if (is_rolling && is_same(core, asked))
+			return FL_OK;
 		if (is_rolling)
 			return FL_FAIL(err, FL_E_STATE,
 				"agents are being upgraded to %s; \"flotactl upgrade agents "

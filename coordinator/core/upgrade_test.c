@@ -101,10 +101,16 @@ static void test_one_after_the_other(void **state)
 	assert_true(has_order(fleet, "m1"));
 	assert_false(has_order(fleet, "m2"));
 	assert_int_equal(fleet->machines.n, 1); /* its held sync is woken */
-	assert_int_equal(begin(fleet, 0, NULL), FL_E_STATE);
+	/* The same again looks on. */
+	assert_int_equal(begin(fleet, 0, NULL), FL_OK);
+	assert_int_equal(begin(fleet, 0, "m3"), FL_OK);
+	assert_string_equal(view(fleet), "1 : m1=1 m2=0 m3=0");
 
 	says(fleet, "m1", ORDER, PB__UPGRADE_RESULT__STATE__UNDER_WAY, "fetching");
 	assert_false(has_order(fleet, "m1")); /* it knows */
+	fleet_ack(fleet, "m1", core_revision(fleet->core));
+	assert_true(has_order(fleet, "m1")); /* or did: it has begun anew */
+	says(fleet, "m1", ORDER, PB__UPGRADE_RESULT__STATE__UNDER_WAY, "fetching");
 	assert_string_equal(view(fleet), "1 : m1=1 m2=0 m3=0");
 	says(fleet, "m2", ORDER, PB__UPGRADE_RESULT__STATE__DONE, ""); /* it was not asked */
 	says(fleet, "m1", 1, PB__UPGRADE_RESULT__STATE__DONE, ""); /* of an older order */
@@ -151,6 +157,7 @@ static void test_only_one(void **state)
 	assert_int_equal(begin(fleet, 0, "m9"), FL_E_NOT_FOUND);
 	assert_string_equal(view(fleet), "");
 	assert_int_equal(begin(fleet, 0, "m2"), FL_OK);
+	assert_int_equal(begin(fleet, 0, "m1"), FL_E_STATE); /* another one */
 	assert_string_equal(view(fleet), "1 : m2=1");
 	says(fleet, "m2", ORDER, PB__UPGRADE_RESULT__STATE__DONE, "");
 	assert_string_equal(view(fleet), "2 : m2=2");

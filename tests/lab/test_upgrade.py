@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from flota import BIN, GATEWAY, Flota, service, settle
+from flota import BIN, ENDPOINT, GATEWAY, Flota, service, settle
 from lab import Fleet, wait_until
 
 ARCH = platform.machine()
@@ -21,7 +21,8 @@ def flota():
 		flota.flotactl("release", "keygen", "main", "--out", flota.fleet.dir)
 		flota.flotactl("release", "keygen", "stranger", "--out", flota.fleet.dir)
 		key = (fleet.outside(fleet.dir) / "main.pub").read_text()
-		hosts = [flota.new_host(name, files={"/etc/flota/release-keys.d/main.pub": key})
+		hosts = [flota.new_host(name, files={"/etc/flota/release-keys.d/main.pub": key,
+			"/etc/flota/agent.conf": f"[Agent]\nCoordinator={ENDPOINT}\nUpgradeDeadline=2s\n"})
 			for name in ("n1", "n2", "n3")]
 		for host in hosts:
 			host.boot()
@@ -149,6 +150,45 @@ def test_an_agent_that_does_not_work_is_replaced_by_the_one_before(flota, versio
 	assert "it does not run here (exit code 3)" in flota.refused("upgrade", "agents", bad)
 	assert "not begun" in flota.refused("upgrade", "agents", bad)
 	flota.flotactl("release", "remove", bad)
+	flota.destroy_all()
+
+
+def test_an_agent_that_hangs_is_replaced_also_over_a_reboot(flota, version):
+	now, bad = later(version, 1), later(version, 2)
+	host = flota.fleet.hosts["n2"]
+	script = f'#!/bin/sh\n[ "$1" = --version ] && exec echo flota-agent {bad}\nexec sleep infinity\n'
+	flota.flotactl("release", "publish", release(flota, "hangs", bad, script.encode()))
+	looks_on = flota.flotactl_popen("upgrade", "agents", bad, host.machine_id, stderr=subprocess.PIPE, text=True)
+	wait_until(lambda: runs(host).endswith("/sleep"), "the trial")
+	host.reboot()
+	assert f"{bad} was started 2 times and was not in session" in looks_on.communicate()[1]
+	assert looks_on.returncode == 1
+	flota.ready(host)
+	assert runs(host) == f"/var/lib/flota/agent/releases/{now}/flota-agent"
+	flota.flotactl("release", "remove", bad)
+	flota.destroy_all()
+
+
+def test_an_agent_that_is_killed_while_it_is_upgraded(flota, version):
+	old, now = later(version, 1), later(version, 7)
+	host = flota.fleet.hosts["n1"]
+	flota.start("kept.service", service(fleet=f"MachineID={host.machine_id}"))
+	settle(host, "kept.service")
+	before = host.show("kept.service", "MainPID")
+	flota.flotactl("release", "publish", release(flota, "agent-7", now, agent(version, now)))
+	for _ in range(5):
+		flota.flotactl("upgrade", "agents", now, "--no-block")
+		host.systemctl("kill", "--signal=KILL", "flota-agent.service", check=False)
+		flota.flotactl("upgrade", "agents", now, check=False)
+		wait_until(lambda: flota.machine(host).get("state") == "up", "it to be back")
+		if versions(flota) == [now]:
+			break
+	flota.flotactl("upgrade", "agents", now)
+	assert versions(flota) == [now]
+	assert host.show("kept.service", "MainPID") == before
+	flota.flotactl("upgrade", "agents", old, "--allow-downgrade", "--max-unavailable=3")
+	assert versions(flota) == [old]
+	flota.flotactl("release", "remove", now)
 	flota.destroy_all()
 
 
