@@ -38,27 +38,27 @@ struct cli_options {
 	uint64_t lines;
 	bool follow, forward_agent;
 
+	/* Of machine, and of release. */
+	bool force;
+	char *key;
+
 	/* Of cordon, drain and rebalance. */
 	char *reason;
 	uint64_t deadline_ms, parallel, max_moves;
-
-	/* Of machine. */
-	char *key;
-	bool force;
 
 	/* Of token. */
 	char *name, *metadata;
 	uint64_t ttl_ms, uses;
 
-	/* Of release and upgrade. */
-	char *release, *arch;
-	uint64_t max_unavailable;
-	bool allow_downgrade, stop;
-
 	/* Of bootstrap. */
 	struct fl_strv machine_keys[MACHINE_KEY_COUNT];
 	char *out, *token, *token_file;
 	bool no_token;
+
+	/* Of release and upgrade. */
+	bool allow_downgrade, stop;
+	char *release, *arch;
+	uint64_t max_unavailable;
 };
 
 /* One use of a verb. */
