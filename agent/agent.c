@@ -377,12 +377,21 @@ static void on_lease(uint64_t until_ms, void *userdata)
 		upgrade_in_session(agent->upgrade);
 }
 
+static void on_renew_wanted(void *userdata)
+{
+	struct agent *agent = userdata;
+
+	if (agent->trust != NULL)
+		trust_renew_now(agent->trust);
+}
+
 static const struct link_handlers link_handlers = {
 	.request = on_request,
 	.reply = on_reply,
 	.states = on_states,
 	.report = on_report,
 	.lease = on_lease,
+	.renew = on_renew_wanted,
 };
 
 static bool on_owns(const char *unit, void *userdata)

@@ -298,6 +298,8 @@ static void on_report_reply(enum fl_code code, const uint8_t *data, size_t len,
 	}
 	take_lease(link, envelope->report_reply->lease_ms);
 	exclusive_ms = envelope->report_reply->exclusive_ms;
+	if (envelope->report_reply->renew)
+		link->handlers->renew(link->userdata);
 	link->handlers->lease(
 		exclusive_ms != 0 ? link->reported_ms + exclusive_ms : 0, link->userdata);
 	fl_fsm_move(&link->report, REPORT_IDLE, "taken");

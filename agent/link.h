@@ -46,6 +46,8 @@ struct link_handlers {
 	/* The answer to a report: exclusive units have a lease until then (CLOCK_BOOTTIME, ms); 0:
 	 * none is given, as long as the assignment is not known that the coordinator has. */
 	void (*lease)(uint64_t until_ms, void *userdata);
+	/* The machine's certificate is to be renewed now: the fleet's CA changes. */
+	void (*renew)(void *userdata);
 };
 
 enum fl_code link_open(struct link **ret_link, uv_loop_t *loop, const struct link_config *config,

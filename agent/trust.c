@@ -13,11 +13,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "transport/tls_key.h"
 
 #define LOOK_MS     60000U
 #define LOOK_MIN_MS 500U
 #define RETRY_MS    30000U
+#define SPREAD_MS   2000U /* so that a fleet does not renew at one moment */
 
 struct trust {
 	uv_loop_t *loop;
@@ -219,6 +221,15 @@ static void on_timer(uv_timer_t *timer)
 	if (code != FL_OK && code != FL_E_UNAVAILABLE)
 		fl_log(FL_ERROR, "trust.failed", "error=%s", fl_error_text(&err));
 	look_later(trust);
+}
+
+void trust_renew_now(struct trust *trust)
+{
+	if (trust->credentials == NULL || trust->renewing || trust->enroll != NULL ||
+		trust->certificate.renew_at_ms <= wall_ms())
+		return; /* it is under way, or about to be */
+	trust->certificate.renew_at_ms = 0;
+	(void)uv_timer_start(&trust->timer, on_timer, fl_random_below(SPREAD_MS), 0);
 }
 
 enum fl_code trust_open(struct trust **ret_trust, uv_loop_t *loop, const struct config *config,

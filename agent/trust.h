@@ -38,6 +38,9 @@ enum fl_code trust_open(struct trust **ret_trust, uv_loop_t *loop, const struct 
 	const struct facts *facts, bool patient, const struct trust_handlers *handlers,
 	void *userdata, struct fl_error *err) FL_MUST_CHECK;
 
+/* Renews the certificate soon, although it is good for long: its CA changes. */
+void trust_renew_now(struct trust *trust);
+
 /* No renewal is under way any more (its link is closed). @closed comes from the loop. */
 void trust_close(struct trust *trust, void (*closed)(void *userdata), void *userdata);
 

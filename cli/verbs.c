@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "cli/apply.h"
 #include "cli/bootstrap.h"
+#include "cli/ca.h"
 #include "cli/call.h"
 #include "cli/change.h"
 #include "cli/config.h"
@@ -385,6 +386,26 @@ static const struct fl_option upgrade_options[] = {
 	{.name = "no-block", .type = FL_OPTION_BOOL, AT(no_block), .doc = "Do not look on."},
 	OPTION_OUTPUT,
 };
+static const struct fl_option ca_options[] = {
+	{.name = "force",
+		.type = FL_OPTION_BOOL,
+		AT(force),
+		.doc = "Of rotate: drop the old CA now, whoever still needs it."},
+	{.name = "yes", .short_name = 'y', .type = FL_OPTION_BOOL, AT(yes), .doc = "Do not ask."},
+	{.name = "no-wait",
+		.type = FL_OPTION_BOOL,
+		AT(no_block),
+		.doc = "Return when the new CA signs. The fleet goes over by itself; the same command "
+		       "later drops the old one."},
+	{.name = "timeout",
+		.type = FL_OPTION_DURATION,
+		.value_name = "TIME",
+		.initial = "0",
+		AT(timeout_ms),
+		.doc = "Wait no longer than this for those that need the old one (0: as long as it "
+		       "takes)."},
+	OPTION_OUTPUT,
+};
 static const struct fl_option token_options[] = {
 	{.name = "ttl",
 		.type = FL_OPTION_DURATION,
@@ -522,6 +543,16 @@ const struct verb verbs[] = {
 		"to the emptiest; each where its rules and preferences allow. Exclusive units, those "
 		"with MachineID=, OnMachineLoss=wait or MachineOf=, and global ones stay where they "
 		"are."},
+	{"ca", "show | rotate", 1, 1, OPTIONS(ca_options), verb_ca,
+		"The fleet's CA, and another one in its place",
+		"\"rotate\" makes a new CA, which signs from then on; the old one's key is deleted. "
+		"Both are accepted while the agents renew their certificates, which takes seconds; "
+		"then the old one is dropped. Machines that are away, and tokens and operators' "
+		"certificates made before, need it: the command tells which, and waits. Interrupted, "
+		"it is gone on with by the same command.\n"
+		"Operators get a certificate of the new CA with \"flota-coordinator issue operator "
+		"NAME\", before the drop. Keep a copy of the new ca.key where that of the old one "
+		"was."},
 	{"machine", "revoke | remove | adopt MACHINE...", 2, ANY, OPTIONS(machine_options),
 		verb_machine, "Put machines out of the fleet, and take them back",
 		"\"revoke\": its certificates no longer count. Its sessions end at once, it is given "

@@ -12,7 +12,7 @@
 /* A lease below a second would turn every hiccup of a network into a lost machine. */
 #define LEASE_MIN_MS 1000
 
-#define LIFE_MIN_MS 10000
+#define LIFE_MIN_MS 2000
 
 /* In thousandths. */
 #define OVERCOMMIT_MIN 100
@@ -56,7 +56,7 @@ static const struct fl_option options[] = {
 		.initial = "24h",
 		.value_name = "DURATION",
 		.doc = "How long the certificate of a machine that joined is good for; it is renewed "
-		       "from half its life on. At least 10s.",
+		       "from half its life on. At least 2s.",
 		.offset = AT(certificate_life_ms)},
 	{.name = "data-directory",
 		.type = FL_OPTION_STRING,
