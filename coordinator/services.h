@@ -30,8 +30,8 @@ void service_join(struct exchange *exchange);
 void service_renew(struct exchange *exchange);
 
 /* service_releases.c: people and machines. */
-enum fl_code publisher_new(
-	struct publisher **ret_publisher, const char *directory, struct fl_error *err) FL_MUST_CHECK;
+enum fl_code publisher_new(struct publisher **ret_publisher, const char *directory,
+	struct fl_error *err) FL_MUST_CHECK;
 void publisher_free(struct publisher *publisher);
 void service_releases(struct exchange *exchange);
 void service_fetch(struct exchange *exchange);
