@@ -223,7 +223,25 @@ static Pb__UnitState unit_state(const char *name, uint64_t epoch, const char *ac
 	return unit_state;
 }
 
-static bool report(struct fleet *fleet, uint64_t session, bool all, bool more, Pb__UnitState *first,
+static bool report_page(
+	struct fleet *fleet, uint64_t session, uint32_t page, bool more, Pb__UnitState *first)
+{
+	Pb__ReportRequest request = PB__REPORT_REQUEST__INIT;
+	Pb__UnitState *states[] = {first};
+
+	request.machine_id = (char *)"m1";
+	request.session = session;
+	request.all = true;
+	request.page = page;
+	request.more = more;
+	request.n_states = 1;
+	request.states = states;
+	return fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT,
+					 .report = {.report = &request, .received_us = 4000}})
+		.want_all;
+}
+
+static bool report(struct fleet *fleet, uint64_t session, bool all, Pb__UnitState *first,
 	Pb__UnitState *second)
 {
 	Pb__ReportRequest request = PB__REPORT_REQUEST__INIT;
@@ -232,7 +250,6 @@ static bool report(struct fleet *fleet, uint64_t session, bool all, bool more, P
 	request.machine_id = (char *)"m1";
 	request.session = session;
 	request.all = all;
-	request.more = more;
 	request.n_states = (first != NULL) + (size_t)(second != NULL);
 	request.states = states;
 	return fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT,
@@ -254,21 +271,47 @@ static void a_new_session_is_asked_for_everything(void **state)
 	assert_true(fleet_start(fleet, "b.service", ""));
 	a = unit_state("a.service", fleet_epoch(fleet, "a.service"), "active");
 	b = unit_state("b.service", fleet_epoch(fleet, "b.service"), "active");
-	assert_true(report(fleet, 7, false, false, &a, NULL));
+	assert_true(report(fleet, 7, false, &a, NULL));
 	assert_null(seen(fleet, "a.service"));
-	assert_false(report(fleet, 7, true, true, &a, NULL));
-	assert_false(report(fleet, 7, true, false, &b, NULL));
+	assert_false(report_page(fleet, 7, 0, true, &a));
+	assert_false(report_page(fleet, 7, 1, false, &b));
 	assert_string_equal(seen(fleet, "a.service")->active, "active");
 	assert_string_equal(seen(fleet, "b.service")->active, "active");
-	assert_false(report(fleet, 7, false, false, NULL, NULL));
+	assert_false(report(fleet, 7, false, NULL, NULL));
 	/* The agent began again: what it does not mention any more is not known. */
-	assert_true(report(fleet, 8, false, false, NULL, NULL));
+	assert_true(report(fleet, 8, false, NULL, NULL));
 	assert_string_equal(seen(fleet, "b.service")->active, "active");
-	assert_false(report(fleet, 8, true, false, &a, NULL));
+	assert_false(report(fleet, 8, true, &a, NULL));
 	assert_string_equal(seen(fleet, "a.service")->active, "active");
 	assert_null(seen(fleet, "b.service"));
 	fleet_restart(fleet);
-	assert_true(report(fleet, 8, false, false, NULL, NULL));
+	assert_true(report(fleet, 8, false, NULL, NULL));
+}
+
+/* Whose answer was lost: the transport says it again on the next connection. */
+static void a_page_may_come_twice(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__UnitState a, b;
+
+	assert_true(fleet_start(fleet, "a.service", ""));
+	assert_true(fleet_start(fleet, "b.service", ""));
+	a = unit_state("a.service", fleet_epoch(fleet, "a.service"), "active");
+	b = unit_state("b.service", fleet_epoch(fleet, "b.service"), "active");
+	for (int i = 0; i < 2; i++)
+		assert_false(report_page(fleet, 7, 0, true, &a));
+	for (int i = 0; i < 2; i++)
+		assert_false(report_page(fleet, 7, 1, false, &b));
+	assert_string_equal(seen(fleet, "a.service")->active, "active");
+	assert_string_equal(seen(fleet, "b.service")->active, "active");
+	/* It was to be told in pages, and is told anew. */
+	assert_false(report_page(fleet, 7, 0, true, &a));
+	assert_false(report_page(fleet, 7, 0, false, &b));
+	assert_null(seen(fleet, "a.service"));
+	assert_string_equal(seen(fleet, "b.service")->active, "active");
+	/* Another life of the coordinator has to hear the first page. */
+	fleet_restart(fleet);
+	assert_true(report_page(fleet, 7, 1, false, &b));
 }
 
 static void states_of_others_are_ignored(void **state)
@@ -283,10 +326,10 @@ static void states_of_others_are_ignored(void **state)
 	assert_true(fleet_start(fleet, "a.service", NULL));
 	old = unit_state("a.service", epoch, "failed");
 	stranger = unit_state("stranger.service", epoch, "active");
-	assert_false(report(fleet, 7, true, false, &old, &stranger));
+	assert_false(report(fleet, 7, true, &old, &stranger));
 	assert_null(seen(fleet, "a.service"));
 	old.epoch = fleet_epoch(fleet, "a.service");
-	assert_false(report(fleet, 7, false, false, &old, NULL));
+	assert_false(report(fleet, 7, false, &old, NULL));
 	assert_string_equal(seen(fleet, "a.service")->active, "failed");
 }
 
@@ -306,7 +349,7 @@ static void a_state_is_kept_whole_and_wakes_who_watches(void **state)
 	a.since_us = 18;
 	a.desired = PB__DESIRED_STATE__LAUNCHED;
 	fleet_forget(fleet);
-	assert_false(report(fleet, 7, true, false, &a, NULL));
+	assert_false(report(fleet, 7, true, &a, NULL));
 	assert_true(fl_strv_has(&fleet->units, "a.service"));
 	assert_int_equal(fleet->n_writes, 0);
 	assert_string_equal(seen(fleet, "a.service")->hash, a.hash);
@@ -321,18 +364,18 @@ static void a_state_is_kept_whole_and_wakes_who_watches(void **state)
 	assert_int_equal(seen(fleet, "a.service")->reaction_us, 0);
 	revision = core_unit_revision(fleet->core, "a.service");
 	a.done_revision = fleet_unit(fleet, "a.service")->change_revision;
-	assert_false(report(fleet, 7, false, false, &a, NULL));
+	assert_false(report(fleet, 7, false, &a, NULL));
 	assert_int_equal(seen(fleet, "a.service")->reaction_us, 3000);
 	assert_true(core_unit_revision(fleet->core, "a.service") > revision);
 	/* The same again changes nothing. */
 	revision = core_unit_revision(fleet->core, "a.service");
 	fleet_forget(fleet);
-	assert_false(report(fleet, 7, false, false, &a, NULL));
+	assert_false(report(fleet, 7, false, &a, NULL));
 	assert_int_equal(core_unit_revision(fleet->core, "a.service"), revision);
 	assert_int_equal(fleet->units.n, 0);
 	a.sub = (char *)"a word that is longer than any of systemd's, and is cut";
 	a.error = (char *)"";
-	assert_false(report(fleet, 7, false, false, &a, NULL));
+	assert_false(report(fleet, 7, false, &a, NULL));
 	assert_int_equal(strlen(seen(fleet, "a.service")->sub), 31);
 	assert_string_equal(seen(fleet, "a.service")->error, "");
 }
@@ -364,6 +407,7 @@ int main(void)
 		TEST(too_many_removals_become_a_reset),
 		TEST(a_machine_without_units_is_woken_for_its_whole_assignment),
 		TEST(a_new_session_is_asked_for_everything),
+		TEST(a_page_may_come_twice),
 		TEST(states_of_others_are_ignored),
 		TEST(a_state_is_kept_whole_and_wakes_who_watches),
 	};

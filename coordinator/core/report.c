@@ -212,7 +212,7 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 		settle_help(core, machine, false);
 	}
 	ret_answer->exclusive_ms = exclusive_lease_ms(core, machine, report);
-	if (report->all && (!machine->in_all || machine->states_session != report->session)) {
+	if (report->all && report->page == 0) {
 		machine->states_session = report->session;
 		machine->in_all = true;
 		machine->all_revision = report->revision;
@@ -225,7 +225,8 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 	}
 	for (size_t i = 0; i < report->n_states; i++)
 		take_state(core, machine, report->states[i], event);
-	if (report->all && !report->more) {
+	/* The last page once more, whose answer was lost, would be the whole truth by itself. */
+	if (report->all && !report->more && machine->in_all) {
 		forget_unmentioned(core, machine);
 		machine->in_all = false;
 	}
