@@ -334,8 +334,8 @@ struct unit {
 	int waits_priority;
 	unsigned refused_for; /* bits 1 << enum refusal, of all machines */
 	bool waiting_told; /* that no machine takes it was an event */
-	uint64_t replaced_in_step;
 	bool replaced; /* driven away, and nobody has asked for anything since: it replaces nobody */
+	uint64_t replaced_in_step;
 	struct fl_list recheck; /* of core->rechecks */
 	bool recheck_claims; /* then too: its own file has made it claim more */
 
