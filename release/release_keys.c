@@ -29,7 +29,7 @@ static void format_line(
 static bool parse_line(const char *line, const char *head, char ret_name[RELEASE_KEY_MAX + 1],
 	uint8_t ret_bytes[KEY_BYTES])
 {
-	unsigned char decoded[KEY_BYTES + 1];
+	unsigned char decoded[KEY_BYTES + 1], again[BASE64_BYTES + 1];
 	const char *name = line + strlen(head), *colon;
 	bool ok;
 
@@ -42,9 +42,13 @@ static bool parse_line(const char *line, const char *head, char ret_name[RELEASE
 	ok = release_name_is_good(ret_name, RELEASE_KEY_MAX) &&
 	     EVP_DecodeBlock(decoded, (const unsigned char *)colon + 1, (int)BASE64_BYTES) ==
 		     (int)sizeof(decoded);
+	/* OpenSSL takes more than one text for the same bytes. */
+	(void)EVP_EncodeBlock(again, decoded, ok ? (int)KEY_BYTES : 0);
+	ok = ok && memcmp(again, colon + 1, BASE64_BYTES) == 0;
 	if (ok)
 		memcpy(ret_bytes, decoded, KEY_BYTES);
 	OPENSSL_cleanse(decoded, sizeof(decoded));
+	OPENSSL_cleanse(again, sizeof(again));
 	return ok;
 }
 

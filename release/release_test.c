@@ -138,6 +138,15 @@ static void test_lines(void **state)
 	line[strlen(line) - 2] = '\0';
 	assert_int_equal(release_key_parse(line, &again, NULL), FL_E_INVALID);
 	assert_int_equal(release_key_parse("", &again, NULL), FL_E_INVALID);
+	/* The same bytes in another text. */
+	assert_int_equal(release_key_parse("flota-release-key-1:main:"
+					   "PjsLP8g462JVfi63wBqcH/FaFEXVR6MPSZS9pe7c213=",
+				 &again, NULL),
+		FL_E_INVALID);
+	assert_int_equal(release_key_parse("flota-release-key-1:main:"
+					   "PjsLP8g462JVfi63wBqcH/FaFEXVR6MPSZS9pe7c210=",
+				 &again, NULL),
+		FL_OK);
 	assert_int_equal(release_key_parse("flota-release-key-1:a", &again, NULL), FL_E_INVALID);
 	release_secret_format(&secret, line);
 	assert_int_equal(release_secret_parse(line, &secret_again, NULL), FL_OK);
