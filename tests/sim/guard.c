@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/core/internal.h"
+#include "coordinator/core/rollout.h"
 #include "coordinator/core/testing.h"
 #include "proto/wire.h"
 #include "tests/sim/sim.h"
@@ -451,11 +451,14 @@ void guard_change_result(struct guard *guard, const struct coordinator *coordina
 		break;
 	}
 	/* A file that is found unfit at once, because no machine takes it, has returned already, and
-	 * whoever sent it is told. */
+	 * whoever sent it is told; or does so in what else happens in this step, and is heard of later. */
 	rollout = result->unit->rollout;
 	if (rollout != NULL && (rollout->state == PB__ROLLOUT__STATE__RETURNING ||
 				       rollout->state == PB__ROLLOUT__STATE__RETURNED)) {
 		assert_true(rollout->text[0] != '\0');
+	} else if (unit->rollout != NULL && unit->rollout->state != PB__ROLLOUT__STATE__ROLLING &&
+		   unit->rollout->state != PB__ROLLOUT__STATE__DONE) {
+		assert_true(unit->change_revision > result->unit->change_revision);
 	} else if (change->content.len > 0 && result->n_warnings == 0) {
 		assert_int_equal(unit->body.content_len, change->content.len);
 		assert_memory_equal(unit->body.content, change->content.data, change->content.len);

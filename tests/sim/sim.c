@@ -13,7 +13,9 @@
  */
 #define SETTLE_MS 40000U
 #define QUIET_MS  15000U
-#define AGAIN_MS  5000U
+/* What may follow when nothing else is left to do: a drain asks again who takes a unit (2 s), a unit
+ * is stopped, and its agent forgets it after the next heartbeat but one. */
+#define AGAIN_MS 15000U
 /* The longest rollout: the machines of a global unit, there and back again, for 800 ms each and the
  * time of their stop and start. */
 #define ROLL_MS 180000U
@@ -72,7 +74,6 @@ static void settle(struct sim *sim)
 		run_until(sim, world->now_ms + 250);
 		if (guard_settled(&sim->guard, sim, why, sizeof(why))) {
 			settled_ms = settled_ms == 0 ? world->now_ms : settled_ms;
-			/* From here on an agent may ask anew, no more. */
 			until_ms = world->now_ms + AGAIN_MS;
 		} else {
 			settled_ms = 0;
