@@ -7,6 +7,7 @@ from lab import Fleet, wait_until
 
 UNIT = "flota-coordinator.service"
 DATA = "/var/lib/flota/coordinator"
+AGENT_UNITS = ["flota-agent.service", "flota-fence.service"]
 
 
 def install(host):
@@ -78,6 +79,44 @@ def test_a_fleet_that_root_has_kept(layout):
 		assert found == ""
 
 
+def test_both_daemons_of_one_machine(layout):
+	"""The coordinator under its hardening, with all that it does: a machine joins, its own one; its
+	certificate is renewed, its store is written, its HTTPS answers."""
+	with Fleet() as fleet:
+		host = fleet.host("n1", cgroup=layout)
+		host.ready()
+		install(host)
+		host.run("flota-coordinator", "init", "--fleet", "lab", "--address", host.address)
+		host.run("flota-coordinator", "issue", "coordinator", "--address", host.address, "--valid-for=10s",
+			"--force")
+		certificate = host.read(f"{DATA}/coordinator.crt")
+		host.systemctl("start", UNIT)
+		wait_until(lambda: host.read(f"{DATA}/coordinator.crt") != certificate, "a new certificate")
+		assert owners(host, f"{DATA}/coordinator.key") == ["flota:flota 600"]
+		wait_until(lambda: host.run("curl", "--silent", "--cacert", f"{DATA}/ca.crt",
+			f"https://{host.address}:7442/healthz", check=False).stdout == "ok\n", "an answer by HTTPS")
+
+		host.install({"/usr/bin/flota-agent": BIN / "flota-agent"}, mode=0o755)
+		host.install({f"/etc/systemd/system/{unit}": ROOT / "packaging/systemd" / unit for unit in AGENT_UNITS})
+		host.write("/etc/flota/agent.conf", f"[Agent]\nCoordinator=tls+tcp://{host.address}:7440\n")
+		host.write("/etc/flota/token", host.run("flotactl", "token", "create").stdout, mode=0o600)
+		host.systemctl("daemon-reload")
+		host.systemctl("start", "flota-agent.service")
+		wait_until(lambda: host.address in host.run("flotactl", "list-machines").stdout, "the machine to join")
+		host.write("/root/a.service", service())
+		host.run("flotactl", "start", "/root/a.service")
+		settle(host, "a.service")
+		# Each has its folders, and the other's life is nothing to them.
+		for unit in (UNIT, "flota-agent.service", UNIT):
+			host.systemctl("restart", unit)
+			assert owners(host, "/run/flota", "/run/flota/agent", "/run/flota/coordinator", "/var/lib/flota",
+				"/var/lib/flota/agent", DATA) == ["root:root 755", "root:root 700", "flota:flota 700",
+				"root:root 755", "root:root 700", "flota:flota 700"]
+		assert host.run("find", "/run/flota/agent", "!", "-user", "root").stdout == ""
+		host.run("flotactl", "stop", "a.service")
+		settle(host, "a.service", "inactive")
+
+
 @pytest.fixture(scope="module")
 def fleet():
 	with Fleet() as fleet:
@@ -87,7 +126,7 @@ def fleet():
 		yield flota
 
 
-@pytest.mark.parametrize("unit", ["flota-agent.service", "flota-fence.service"])
+@pytest.mark.parametrize("unit", AGENT_UNITS)
 def test_the_watchdog_ends_what_hangs_and_no_unit_notices(fleet, unit):
 	n1 = fleet.fleet.hosts["n1"]
 	n1.write(f"/run/systemd/system/{unit}.d/watchdog.conf",
