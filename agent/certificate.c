@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "transport/tls_key.h"
@@ -24,6 +25,7 @@ enum fl_code certificate_write(
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(fl_file_write(
 		config->ca_certificate, reply->ca, strlen(reply->ca), 0644, true, err));
+	fl_fault_point("certificate.ca_written");
 	return fl_file_write(config->certificate, text, strlen(text), 0644, true, err);
 }
 

@@ -9,6 +9,7 @@
 
 #include "agent/certificate.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/fsm.h"
 #include "base/log.h"
@@ -155,12 +156,15 @@ static void come_in(struct enroll *enroll, const Pb__CertificateReply *reply)
 {
 	struct fl_error err = {.code = FL_OK};
 
+	fl_fault_point("enroll.answered");
 	if (certificate_write(enroll->config, reply, &err) != FL_OK) {
 		fl_log(FL_ERROR, "enroll.not_written", "error=%s", fl_error_text(&err));
 		rest(enroll, REST_MAX_MS, "the certificate could not be written");
 		return;
 	}
+	fl_fault_point("enroll.certificate_written");
 	forget_token(enroll);
+	fl_fault_point("enroll.token_removed");
 	fl_log(FL_NOTICE, "enroll.joined", "fleet=%s machine=%s generation=%u", reply->fleet,
 		enroll->facts->machine_id, reply->generation);
 	fl_fsm_move(&enroll->fsm, ENROLL_IN, "let in");
@@ -256,6 +260,7 @@ static enum fl_code send_request(struct enroll *enroll, struct fl_error *err)
 	enum fl_code code;
 
 	FL_TRY(make_key(enroll->config, err));
+	fl_fault_point("enroll.key_made");
 	FL_TRY(tls_key_request(enroll->config->key, &key_request, &request.key_request.len, err));
 	request.key_request.data = key_request;
 	request.machine_id = (char *)enroll->facts->machine_id;
@@ -273,6 +278,7 @@ static enum fl_code send_request(struct enroll *enroll, struct fl_error *err)
 	code = transport_client_call(
 		enroll->client, data, len, ANSWER_MS, on_answer, enroll, NULL, err);
 	fl_free_secret(data, len);
+	fl_fault_point("enroll.asked");
 	return code;
 }
 

@@ -10,6 +10,7 @@
 #include "agent/certificate.h"
 #include "agent/enroll.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -122,8 +123,12 @@ static enum fl_code load(struct trust *trust, struct fl_error *err)
 static enum fl_code take_renewed(
 	struct trust *trust, const Pb__CertificateReply *reply, struct fl_error *err)
 {
+	fl_fault_point("renew.answered");
 	FL_TRY(certificate_write(trust->config, reply, err));
-	return load(trust, err);
+	fl_fault_point("renew.certificate_written");
+	FL_TRY(load(trust, err));
+	fl_fault_point("renew.key_taken");
+	return FL_OK;
 }
 
 static void on_renewed(
@@ -153,10 +158,13 @@ static enum fl_code renew(struct trust *trust, struct fl_error *err)
 	/* Asked for before, perhaps, and the answer was lost: the same key hears it again. */
 	if (access(trust->next_key, F_OK) < 0)
 		FL_TRY(tls_key_make(trust->next_key, err));
+	fl_fault_point("renew.key_made");
 	FL_TRY(tls_key_request(trust->next_key, &key_request, &request.key_request.len, err));
 	request.key_request.data = key_request;
 	request.generation = trust->certificate.generation;
-	return trust->handlers.renew(&request, on_renewed, trust, trust->userdata, err);
+	FL_TRY(trust->handlers.renew(&request, on_renewed, trust, trust->userdata, err));
+	fl_fault_point("renew.asked");
+	return FL_OK;
 }
 
 /* ---- Looking after it --------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -183,7 +184,9 @@ static enum fl_code write_next(struct authority *a, struct fl_error *err)
 		&pair, err));
 	FL_TRY(with_chain(a, pair.certificate, &text, err));
 	FL_TRY(fl_file_write(a->next_key, pair.key, strlen(pair.key), 0600, true, err));
+	fl_fault_point("coordinator.key_made");
 	FL_TRY(fl_file_write(a->certificate, text, strlen(text), 0644, true, err));
+	fl_fault_point("coordinator.certificate_written");
 	if (rename(a->next_key, a->key) < 0)
 		return FL_FAIL_ERRNO(err, errno, "%s", a->key);
 	return FL_OK;
@@ -244,10 +247,34 @@ static void on_look(struct deadline *deadline, uint64_t now_ms)
 	look(FL_CONTAINER(deadline, struct authority, renewal));
 }
 
+/* A crash came before the end of a drop, or before a new CA was one: what was left behind goes. */
+static void clear_away(struct authority *a)
+{
+	struct coordinator *coordinator = a->coordinator;
+	const struct core_event event = {
+		.kind = CORE_CA, .ca = {.ca_id = ca_id(coordinator->ca), .dropped = true}};
+	struct core_answer answer;
+	struct fl_error err = {0};
+	enum fl_code code;
+
+	if (ca_is_changing(coordinator->ca) || access(a->cross, F_OK) < 0)
+		return;
+	code = renew(a, &err);
+	if (code == FL_OK)
+		code = coordinator_step(coordinator, &event, &answer, &err);
+	if (code == FL_OK && unlink(a->cross) < 0)
+		code = FL_FAIL_ERRNO(&err, errno, "%s", a->cross);
+	(void)unlink(a->next_ca_key);
+	if (code != FL_OK)
+		fl_log(FL_ERROR, "ca.left_behind", "error=%s", fl_error_text(&err));
+}
+
 void authority_begin(struct authority *a)
 {
-	if (a->coordinator->ca != NULL)
-		look(a);
+	if (a->coordinator->ca == NULL)
+		return;
+	clear_away(a);
+	look(a);
 }
 
 enum fl_code authority_open(
@@ -293,7 +320,9 @@ static enum fl_code write_next_ca(const struct authority *a, struct fl_error *er
 		return FL_FAIL_NO_MEMORY(err);
 	FL_TRY(fl_file_write(a->next_ca_key, pair.key, strlen(pair.key), 0600, true, err));
 	FL_TRY(fl_file_write(a->cross, cross, strlen(cross), 0644, true, err));
+	fl_fault_point("ca.cross_written");
 	FL_TRY(fl_file_write(a->ca, both, strlen(both), 0644, true, err));
+	fl_fault_point("ca.written");
 	return FL_OK;
 }
 
@@ -310,6 +339,7 @@ enum fl_code authority_succeed(struct authority *a, struct fl_error *err)
 		return FL_OK;
 	FL_TRY(write_next_ca(a, err));
 	FL_TRY(load_ca(a, err)); /* it finds the key that fits */
+	fl_fault_point("ca.key_taken");
 	return renew(a, err);
 }
 
@@ -322,6 +352,7 @@ enum fl_code authority_drop(struct authority *a, struct fl_error *err)
 		return FL_OK;
 	pem = ca_certificate(ca);
 	FL_TRY(fl_file_write(a->ca, pem, strlen(pem), 0644, true, err));
+	fl_fault_point("ca.dropped");
 	FL_TRY(load_ca(a, err));
 	FL_TRY(renew(a, err));
 	(void)unlink(a->cross); /* nothing reads it any more */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "coordinator/agents.h"
 #include "coordinator/followers.h"
@@ -279,6 +280,7 @@ static void on_committed(
 		fl_log(FL_NOTICE, "store.write_recovered", "revision=%llu",
 			(unsigned long long)batch->revision);
 	batch->retry_ms = 0;
+	fl_fault_point("batch.durable");
 	finish(batch);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "coordinator/attempts.h"
@@ -192,6 +193,7 @@ static enum fl_code decide(const struct exchange *exchange, struct wanted *wante
 	event.join.ca_id = ca_id(coordinator->ca);
 	event.join.wall_ms = now_ms;
 	FL_TRY(coordinator_step(coordinator, &event, &answer, err));
+	fl_fault_point(wanted->join.renews ? "renew.decided" : "join.decided");
 	*ret_reply = answer.certificate;
 	return FL_OK;
 }

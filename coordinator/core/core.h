@@ -141,7 +141,7 @@ struct core_upgrade {
  * name its key. */
 struct core_ca {
 	const char *ca_id; /* of the new one */
-	const char *by;
+	const char *by; /* NULL: that it was dropped is made sure of once more */
 	bool dropped;
 };
 

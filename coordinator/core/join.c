@@ -174,8 +174,12 @@ void join_do_ca(struct core *core, const struct core_ca *ca)
 				token_end(core, token);
 				n++;
 			}
-	core_note(core, FL_NOTICE, event, "ca=%s by=%s tokens=%u", ca->ca_id, ca->by, n);
-	event_addf(core, event, NULL, NULL, "%s by %s", ca->ca_id, ca->by);
+	if (ca->by == NULL && n == 0)
+		return;
+	core_note(core, FL_NOTICE, event, "ca=%s by=%s tokens=%u", ca->ca_id,
+		ca->by != NULL ? ca->by : "a restart", n);
+	event_addf(core, event, NULL, NULL, "%s by %s", ca->ca_id,
+		ca->by != NULL ? ca->by : "a restart");
 }
 
 static enum fl_code check_labels(Pb__Metadata *const *labels, size_t n, struct fl_error *err)
