@@ -5,6 +5,7 @@
 #include "base/man.h"
 #include "cli/context.h"
 #include "cli/dialect.h"
+#include "ignition/machine.h"
 #include "unitfiles/man.h"
 
 /* What the help and the manual page both say of the environment. */
@@ -223,8 +224,9 @@ static void man_flotactl(FILE *out)
 		"Where root on the coordinator's own machine is connected when nothing else is "
 		"said.",
 		out);
-	fl_man_see_also("flota.unit(5) flota.config(5) flota-coordinator(8) flota-agent(8) "
-			"systemctl(1) systemd.unit(5)",
+	fl_man_see_also(
+		"flota.unit(5) flota.config(5) flota.machine(5) flota-coordinator(8) flota-agent(8) "
+		"systemctl(1) systemd.unit(5)",
 		out);
 }
 
@@ -256,7 +258,7 @@ enum fl_code verb_man(struct command *command, struct fl_error *err)
 		const char *name;
 		void (*print)(FILE *out);
 	} pages[] = {{"flotactl", man_flotactl}, {"flota.unit", unit_man},
-		{"flota.config", contexts_man}};
+		{"flota.config", contexts_man}, {"flota.machine", machine_man}};
 	const char *name = command->n_args > 0 ? command->args[0] : pages[0].name;
 
 	for (size_t i = 0; i < FL_COUNT(pages); i++)
@@ -265,5 +267,7 @@ enum fl_code verb_man(struct command *command, struct fl_error *err)
 			return FL_OK;
 		}
 	return FL_FAIL(err, FL_E_USAGE,
-		"there is no page \"%s\"; there are flotactl, flota.unit and flota.config", name);
+		"there is no page \"%s\"; there are flotactl, flota.unit, flota.config and "
+		"flota.machine",
+		name);
 }

@@ -624,7 +624,7 @@ const struct verb verbs[] = {
 		.summary = "Help on flotactl, on a verb or on what it ends with", .help = ""},
 	{"man", "[PAGE]", 0, 1, .run = verb_man,
 		.summary = "Write a manual page, in man(7)'s language",
-		.help = "PAGE is flotactl, flota.unit or flota.config."},
+		.help = "PAGE is flotactl, flota.unit, flota.config or flota.machine."},
 };
 const size_t n_verbs = FL_COUNT(verbs);
 
