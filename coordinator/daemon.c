@@ -61,7 +61,7 @@ struct daemon {
 	uv_timer_t timer;
 	uint64_t timer_at_ms; /* UINT64_MAX = not running */
 	uv_signal_t signals[2];
-	struct deadline stop;
+	struct deadline stop, watchdog;
 	uint64_t began_ms;
 	uint64_t tick_not_before_ms;
 	unsigned gone; /* exchanges since memory was last given back */
@@ -105,6 +105,7 @@ static void close_all(struct daemon *daemon)
 {
 	fl_fsm_move(&daemon->life, LIFE_CLOSING, "all is on disk, or never will be");
 	deadlines_clear(daemon->coordinator.deadlines, &daemon->stop);
+	deadlines_clear(daemon->coordinator.deadlines, &daemon->watchdog);
 	calls_end_all(daemon->coordinator.calls);
 	https_close(FL_TAKE(daemon->https));
 	if (daemon->coordinator.server != NULL)
@@ -257,6 +258,24 @@ static void serve(struct daemon *daemon)
 
 /* ---- The loop -- */
 
+static enum fl_code start_watchdog(struct daemon *daemon, struct fl_error *err)
+{
+	uint64_t ms = fl_watchdog_ms();
+
+	if (ms == 0)
+		return FL_OK;
+	return deadlines_set(
+		daemon->coordinator.deadlines, &daemon->watchdog, fl_clock_boot_ms() + ms, err);
+}
+
+static void on_watchdog(struct deadline *deadline, uint64_t now_ms)
+{
+	(void)now_ms;
+	fl_notify("WATCHDOG=1");
+	/* Its place is there. */
+	(void)!start_watchdog(FL_CONTAINER(deadline, struct daemon, watchdog), NULL);
+}
+
 static void on_timer(uv_timer_t *handle)
 {
 	struct daemon *daemon = handle->data;
@@ -322,16 +341,11 @@ static void on_prepare(uv_prepare_t *handle)
 void coordinator_certified(struct coordinator *coordinator)
 {
 	struct daemon *daemon = daemon_of(coordinator);
-	struct fl_error err = {0};
 
 	transport_server_set_credentials(
 		coordinator->server, authority_credentials(coordinator->authority));
-	if (daemon->https == NULL)
-		return;
-	/* A download that is under way is asked for again by who wants it. */
-	https_close(FL_TAKE(daemon->https));
-	if (open_https(daemon, &err) != FL_OK)
-		fl_log(FL_ERROR, "coordinator.no_https", "error=%s", fl_error_text(&err));
+	if (daemon->https != NULL)
+		https_reload(daemon->https);
 }
 
 void coordinator_durable(struct coordinator *coordinator)
@@ -479,6 +493,7 @@ static enum fl_code begin(struct daemon *daemon, struct fl_error *err)
 	enum fl_code code;
 
 	FL_TRY(make_parts(coordinator, err));
+	FL_TRY(start_watchdog(daemon, err));
 	coordinator->fleet = authority_fleet(coordinator->authority);
 	FL_TRY(store_open_sqlite(
 		&coordinator->store, &daemon->loop, coordinator->config->data_directory, err));
@@ -525,6 +540,7 @@ enum fl_code command_run(const struct config *config, int argc, char **argv, str
 	daemon->coordinator.loop = &daemon->loop;
 	daemon->coordinator.config = config;
 	daemon->stop.expired = on_stop_expired;
+	daemon->watchdog.expired = on_watchdog;
 	daemon->began_ms = fl_clock_boot_ms();
 	code = run(daemon, err);
 	if (uv_loop_close(&daemon->loop) != 0)

@@ -143,8 +143,13 @@ static void answer_end(struct answer *answer)
 	*answer = (struct answer){0};
 }
 
+struct file {
+	uint64_t size;
+	char tag[64]; /* ETag: another one when it has changed */
+};
+
 /* Nothing but regular files below the folder, whatever links lie there. */
-static int open_below(const struct https *https, const char *path, uint64_t *ret_size)
+static int open_below(const struct https *https, const char *path, struct file *ret_file)
 {
 	const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
@@ -157,17 +162,23 @@ static int open_below(const struct https *https, const char *path, uint64_t *ret
 		(void)close(fd);
 		return -1;
 	}
-	*ret_size = (uint64_t)st.st_size;
+	ret_file->size = (uint64_t)st.st_size;
+	(void)snprintf(ret_file->tag, sizeof(ret_file->tag), "\"%" PRIx64 "-%" PRIx64 "%09lx\"",
+		ret_file->size, (uint64_t)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec);
 	return fd;
 }
 
 /* The head of an answer; 0, or -1 to end the connection. */
-static int write_head(struct lws *wsi, unsigned status, const char *type, uint64_t size)
+static int write_head(
+	struct lws *wsi, unsigned status, const char *type, uint64_t size, const char *tag)
 {
 	unsigned char buffer[LWS_PRE + 1024];
 	unsigned char *at = buffer + LWS_PRE, *end = buffer + sizeof(buffer) - 1;
 
 	if (lws_add_http_common_headers(wsi, status, type, size, &at, end) != 0)
+		return -1;
+	if (tag != NULL && lws_add_http_header_by_token(wsi, WSI_TOKEN_HTTP_ETAG,
+				   (const unsigned char *)tag, (int)strlen(tag), &at, end) != 0)
 		return -1;
 	return lws_finalize_write_http_header(wsi, buffer + LWS_PRE, &at, end) != 0 ? -1 : 0;
 }
@@ -178,7 +189,7 @@ static int write_text(struct lws *wsi, unsigned status, const char *text, bool h
 	unsigned char buffer[LWS_PRE + 64];
 	size_t len = strlen(text);
 
-	if (write_head(wsi, status, "text/plain", len) != 0)
+	if (write_head(wsi, status, "text/plain", len, NULL) != 0)
 		return -1;
 	memcpy(buffer + LWS_PRE, text, len);
 	if (!head_only && lws_write(wsi, buffer + LWS_PRE, len, LWS_WRITE_HTTP_FINAL) < 0)
@@ -189,22 +200,23 @@ static int write_text(struct lws *wsi, unsigned status, const char *text, bool h
 static int begin_file(const struct https *https, struct lws *wsi, struct answer *answer,
 	const char *path, bool head)
 {
-	uint64_t size;
-	int fd = open_below(https, path, &size);
+	struct file file;
+	int fd = open_below(https, path, &file);
 
 	if (fd < 0)
 		return write_text(wsi, HTTP_STATUS_NOT_FOUND, "not found\n", head);
-	if (head || size == 0) {
+	if (head || file.size == 0) {
 		(void)close(fd);
-		if (write_head(wsi, HTTP_STATUS_OK, "application/octet-stream", size) != 0)
+		if (write_head(wsi, HTTP_STATUS_OK, "application/octet-stream", file.size,
+			    file.tag) != 0)
 			return -1;
 		return lws_http_transaction_completed(wsi) != 0 ? -1 : 0;
 	}
 	*answer = (struct answer){.is_open = true,
 		.fd = fd,
-		.size = size,
+		.size = file.size,
 		.until_ms = fl_clock_boot_ms() + HTTPS_TRANSFER_S * 1000U};
-	if (write_head(wsi, HTTP_STATUS_OK, "application/octet-stream", size) != 0)
+	if (write_head(wsi, HTTP_STATUS_OK, "application/octet-stream", file.size, file.tag) != 0)
 		return -1;
 	lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, HTTPS_IDLE_S);
 	return lws_callback_on_writable(wsi) < 0 ? -1 : 0;

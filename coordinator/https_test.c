@@ -258,6 +258,7 @@ static void test_files(void **state)
 	head = say(stage, 0, REQUEST("HEAD /agents/1.0/x86_64/flota-agent"), &len);
 	assert_non_null(head);
 	assert_non_null(strstr(head, "content-length: 100000\r\n"));
+	assert_non_null(strstr(head, "etag: \"186a0-"));
 	assert_string_equal(strstr(head, "\r\n\r\n"), "\r\n\r\n");
 	check(stage, REQUEST("GET /agents/1.0/x86_64/empty"), "HTTP/1.1 200");
 }
