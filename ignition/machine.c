@@ -63,6 +63,7 @@ void machine_free(struct machine *machine)
 	free(machine->files);
 	fl_strv_fini(&machine->release_keys);
 	free(machine->ca_certificate);
+	free(machine->hash);
 	if (machine->ipa_password != NULL)
 		fl_free_secret(machine->ipa_password, strlen(machine->ipa_password));
 	free(machine->path);
@@ -380,23 +381,35 @@ enum fl_code machine_check(const struct machine *machine, struct fl_error *err)
 
 /* ---- the files that it names -- */
 
-static enum fl_code hash_of(const char *path, char ret_hash[], struct fl_error *err)
+static enum fl_code hash_of(const char *path, char **ret_hash, struct fl_error *err)
 {
 	FL_CLEANUP(fl_freep) char *data = NULL;
 	unsigned char digest[EVP_MAX_MD_SIZE];
-	FL_CLEANUP_BUF struct fl_buf hex = FL_BUF_INIT;
+	FL_CLEANUP_BUF struct fl_buf hash = FL_BUF_INIT;
 	unsigned n;
 	size_t len;
 
 	FL_TRY(fl_file_read(path, AGENT_MAX, &data, &len, err));
 	if (EVP_Digest(data, len, digest, &n, EVP_sha512(), NULL) != 1)
 		return FL_FAIL(err, FL_E_INTERNAL, "%s: SHA-512 cannot be taken", path);
-	fl_buf_text(&hex, "sha512-");
+	fl_buf_text(&hash, "sha512-");
 	for (unsigned i = 0; i < n; i++)
-		fl_buf_printf(&hex, "%02x", digest[i]);
-	if (!fl_buf_ok(&hex))
+		fl_buf_printf(&hash, "%02x", digest[i]);
+	return fl_buf_take(&hash, ret_hash, err);
+}
+
+/* What is said of the agent's hash and what its copy has are the same. */
+static enum fl_code read_hash(struct machine *machine, struct fl_error *err)
+{
+	const char *said = machine_value(machine, MACHINE_HASH);
+	const char *copy = machine_value(machine, MACHINE_HASH_OF);
+
+	if (copy != NULL)
+		FL_TRY(hash_of(copy, &machine->hash, err));
+	else if (said != NULL && (machine->hash = fl_strdup(said)) == NULL)
 		return FL_FAIL_NO_MEMORY(err);
-	strcpy(ret_hash, fl_buf_str(&hex));
+	if (said != NULL && strcmp(said, machine->hash) != 0)
+		return FL_FAIL(err, FL_E_INVALID, "%s: its SHA-512 is not the one of Hash=", copy);
 	return FL_OK;
 }
 
@@ -467,18 +480,11 @@ static enum fl_code read_file(
 
 enum fl_code machine_read_sources(struct machine *machine, struct fl_error *err)
 {
-	const char *hash = machine_value(machine, MACHINE_HASH);
-	const char *copy = machine_value(machine, MACHINE_HASH_OF);
 	const char *ca = machine_value(machine, MACHINE_CA);
 	const char *password = machine_value(machine, MACHINE_IPA_PASSWORD);
 	const struct fl_strv *release_keys = &machine->values[MACHINE_RELEASE_KEY];
 
-	if (copy != NULL)
-		FL_TRY(hash_of(copy, machine->hash, err));
-	if (hash != NULL && copy != NULL && strcmp(hash, machine->hash) != 0)
-		return FL_FAIL(err, FL_E_INVALID, "%s: its SHA-512 is not the one of Hash=", copy);
-	if (hash != NULL)
-		strcpy(machine->hash, hash);
+	FL_TRY(read_hash(machine, err));
 	if (ca != NULL)
 		FL_TRY(read_ca(machine, ca, err));
 	if (password != NULL)
@@ -532,7 +538,7 @@ enum fl_code machine_agent_url(const struct machine *machine, char **ret_url, st
 	const char *architecture = machine_value(machine, MACHINE_ARCHITECTURE);
 	const char *host, *port;
 
-	if (given == NULL && machine->hash[0] == '\0') {
+	if (given == NULL && machine->hash == NULL) {
 		*ret_url = NULL;
 		return FL_OK;
 	}

@@ -40,7 +40,7 @@ struct machine {
 
 	/* What machine_read_sources() has read; NULL where the key is not given. */
 	char *ca_certificate, *ipa_password;
-	char hash[7 + 128 + 1]; /* "" where none is given */
+	char *hash; /* of the agent, "sha512-..." */
 	struct fl_strv release_keys; /* as many as their paths */
 };
 

@@ -8,24 +8,15 @@
 /* By this line it knows itself, when it removes itself. */
 #define MARK "# flota: the first boot of a machine"
 
-/* A word that is no line of the text. */
-static void find_end(const char *text, size_t len, struct fl_buf *ret_word)
+/* A word that is not in the text. */
+static void find_end(const char *text, struct fl_buf *ret_word)
 {
-	for (unsigned n = 0;; n++) {
-		const char *at = text;
+	unsigned n = 0;
 
+	fl_buf_text(ret_word, "END");
+	while (fl_buf_ok(ret_word) && strstr(text, fl_buf_str(ret_word)) != NULL) {
 		fl_buf_clear(ret_word);
-		fl_buf_text(ret_word, "END");
-		if (n > 0)
-			fl_buf_printf(ret_word, "%u", n);
-		for (; at != NULL && at < text + len; at = strchr(at, '\n')) {
-			at += *at == '\n';
-			if (strncmp(at, fl_buf_str(ret_word), ret_word->len) == 0 &&
-				(at[ret_word->len] == '\n' || at[ret_word->len] == '\0'))
-				break;
-		}
-		if (at == NULL || at >= text + len)
-			return;
+		fl_buf_printf(ret_word, "END%u", ++n);
 	}
 }
 
@@ -53,7 +44,7 @@ static void write_file(const char *folder, const char *path, unsigned mode, cons
 		text_base64(data, len, out);
 		fl_buf_text(out, "\nEND\n");
 	} else {
-		find_end(data, len, &end);
+		find_end(data, &end);
 		fl_buf_text(out, "put ");
 		text_shell_word(fl_buf_str(&whole), out);
 		fl_buf_printf(out, " 0%03o <<'%s'\n", mode, fl_buf_str(&end));

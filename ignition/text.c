@@ -74,7 +74,8 @@ void text_base64(const void *data, size_t len, struct fl_buf *out)
 		bits |= n > 1 ? (uint32_t)bytes[i + 1] << 8 : 0;
 		bits |= n > 2 ? bytes[i + 2] : 0;
 		for (size_t k = 0; k < 4; k++)
-			fl_buf_byte(out, k > n ? '=' : base64_digits[bits >> (18 - 6 * k) & 63]);
+			fl_buf_append(
+				out, k > n ? "=" : &base64_digits[bits >> (18 - 6 * k) & 63], 1);
 	}
 }
 

@@ -27,11 +27,11 @@ put /etc/flota/token 0600 <<'END'
 flota1.0123456789abcdef.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 END
 
-put /etc/motd 0644 <<'END'
+put /etc/motd 0644 <<'END1'
 Property of $HOME & `sons`: 100% "ours"
 
 	END
-END
+END1
 
 base64 -d <<'END' | put /etc/hoster/secret 0600
 bm8gbmV3bGluZSD/AA==

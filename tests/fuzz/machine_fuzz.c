@@ -31,7 +31,7 @@ static void give_sources(struct machine *machine, const uint8_t *data, size_t si
 	if (machine_value(machine, MACHINE_IPA_DOMAIN) != NULL)
 		machine->ipa_password = fl_strdup("it's $ecret");
 	if (machine_value(machine, MACHINE_HASH) != NULL)
-		strcpy(machine->hash, machine_value(machine, MACHINE_HASH));
+		machine->hash = fl_strdup(machine_value(machine, MACHINE_HASH));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
