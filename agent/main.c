@@ -1,7 +1,6 @@
 /* flota-agent: runs on each machine of a fleet what the coordinator places there. */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
@@ -67,11 +66,9 @@ static void on_watchdog(uv_timer_t *timer)
 	fl_notify("WATCHDOG=1");
 }
 
-/* sd_watchdog_enabled(3): twice in each period. */
 static void start_watchdog(struct daemon *daemon)
 {
-	const char *period = getenv("WATCHDOG_USEC");
-	uint64_t ms = period != NULL ? strtoull(period, NULL, 10) / 2000U : 0;
+	uint64_t ms = fl_watchdog_ms();
 
 	if (ms > 0)
 		(void)uv_timer_start(&daemon->watchdog, on_watchdog, ms, ms);

@@ -43,7 +43,8 @@
 #define TICK_RETRY_MS       1000U /* of a core that was out of memory */
 #define PEER_REQUESTS_MAX   256U /* held by one connection */
 #define PEER_BYTES_MAX      (16U << 20)
-#define TRIM_AFTER_GONE     1000U /* peers, until memory goes back to the system */
+#define TRIM_AFTER_GONE     100U /* connections, until memory goes back to the system */
+#define TRIM_AFTER_MS       1000U
 #define LOAD_PROGRESS_EVERY 100000U
 
 #define LIFE_STATES(X) \
@@ -64,7 +65,8 @@ struct daemon {
 	struct deadline stop, watchdog;
 	uint64_t began_ms;
 	uint64_t tick_not_before_ms;
-	unsigned gone; /* exchanges since memory was last given back */
+	struct deadline trim;
+	unsigned gone; /* connections since memory was last given back */
 	struct https *https; /* NULL: none */
 	enum fl_code code; /* what it ends with */
 	struct fl_error err;
@@ -151,8 +153,28 @@ static void on_request(struct transport_request *request, void *userdata)
 
 static void on_request_gone(struct transport_request *request, void *userdata)
 {
+	(void)userdata;
 	exchange_gone(request);
-	daemon_of(userdata)->gone++;
+}
+
+/* TRANSPORT.md, "Scale": thousands of connections leave their memory scattered. */
+static void on_trim(struct deadline *deadline, uint64_t now_ms)
+{
+	(void)deadline;
+	(void)now_ms;
+	(void)malloc_trim(0);
+}
+
+static void on_peer_gone(void *userdata)
+{
+	struct daemon *daemon = daemon_of(userdata);
+
+	if (++daemon->gone < TRIM_AFTER_GONE)
+		return;
+	daemon->gone = 0;
+	/* Others follow, as a rule. */
+	(void)!deadlines_set(daemon->coordinator.deadlines, &daemon->trim,
+		fl_clock_boot_ms() + TRIM_AFTER_MS, NULL);
 }
 
 /* ipc:///run/flota/coordinator/socket wants its folder. */
@@ -184,6 +206,7 @@ static enum fl_code listen_on_all(struct daemon *daemon, struct fl_error *err)
 	static const struct transport_server_handlers handlers = {
 		.request = on_request,
 		.request_gone = on_request_gone,
+		.peer_gone = on_peer_gone,
 	};
 	const struct transport_server_config config = {
 		.urls = (const char *const *)daemon->coordinator.config->listen.items,
@@ -329,11 +352,6 @@ static void on_prepare(uv_prepare_t *handle)
 	if (daemon->life.state == LIFE_STOPPING && batch_is_idle(daemon->coordinator.batch)) {
 		close_all(daemon);
 		return;
-	}
-	/* TRANSPORT.md, "Scale": thousands of connections leave their memory scattered. */
-	if (daemon->gone >= TRIM_AFTER_GONE) {
-		daemon->gone = 0;
-		(void)malloc_trim(0);
 	}
 	arm_timer(daemon);
 }
@@ -540,6 +558,7 @@ enum fl_code command_run(const struct config *config, int argc, char **argv, str
 	daemon->coordinator.loop = &daemon->loop;
 	daemon->coordinator.config = config;
 	daemon->stop.expired = on_stop_expired;
+	daemon->trim.expired = on_trim;
 	daemon->watchdog.expired = on_watchdog;
 	daemon->began_ms = fl_clock_boot_ms();
 	code = run(daemon, err);

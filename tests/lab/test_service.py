@@ -117,6 +117,43 @@ def test_both_daemons_of_one_machine(layout):
 		settle(host, "a.service", "inactive")
 
 
+def hang(host, unit):
+	"""Stops the daemon's process for good; returns when systemd has started another."""
+	hung = host.show(unit, "MainPID")["MainPID"]
+	host.run("kill", "-STOP", hung)
+
+	def restarted():
+		shown = host.show(unit, "ActiveState", "MainPID", "NRestarts")
+		return shown["ActiveState"] == "active" and shown["MainPID"] != hung and shown["NRestarts"] == "1"
+	wait_until(restarted, f"{unit} to be started again")
+	assert "Watchdog timeout" in host.journal("-u", unit)
+
+
+def impatient(host, unit):
+	"""Has its watchdog bark soon."""
+	host.write(f"/run/systemd/system/{unit}.d/watchdog.conf",
+		"[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n")
+	host.systemctl("daemon-reload")
+	host.systemctl("restart", unit)
+
+
+def test_the_watchdog_of_the_coordinator():
+	with Fleet() as fleet:
+		host = fleet.host("n1")
+		host.ready()
+		install(host)
+		host.run("flota-coordinator", "init", "--fleet", "lab")
+		impatient(host, UNIT)
+		host.write("/root/a.service", service())
+		host.run("flotactl", "submit", "/root/a.service")
+		hang(host, UNIT)
+		assert "a.service" in host.run("flotactl", "list-unit-files").stdout
+		for _ in range(5): # more than two of its periods
+			seen = host.show(UNIT, "WatchdogTimestampMonotonic")
+			wait_until(lambda s=seen: host.show(UNIT, "WatchdogTimestampMonotonic") != s, "its next word")
+		assert host.show(UNIT, "NRestarts") == {"NRestarts": "1"}
+
+
 @pytest.fixture(scope="module")
 def fleet():
 	with Fleet() as fleet:
@@ -129,22 +166,12 @@ def fleet():
 @pytest.mark.parametrize("unit", AGENT_UNITS)
 def test_the_watchdog_ends_what_hangs_and_no_unit_notices(fleet, unit):
 	n1 = fleet.fleet.hosts["n1"]
-	n1.write(f"/run/systemd/system/{unit}.d/watchdog.conf",
-		"[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n")
-	n1.systemctl("daemon-reload")
-	n1.systemctl("restart", unit)
+	impatient(n1, unit)
 	fleet.ready()
 	name = f"steady-{unit}"
 	fleet.start(name, service())
 	before = n1.show(name, "MainPID", "ActiveEnterTimestampMonotonic")
-	hung = n1.show(unit, "MainPID")["MainPID"]
-	n1.run("kill", "-STOP", hung)
-
-	def restarted():
-		shown = n1.show(unit, "ActiveState", "MainPID", "NRestarts")
-		return shown["ActiveState"] == "active" and shown["MainPID"] != hung and shown["NRestarts"] == "1"
-	wait_until(restarted, f"{unit} to be started again")
-	assert "Watchdog timeout" in n1.journal("-u", unit)
+	hang(n1, unit)
 	fleet.ready()
 	assert n1.show(name, "MainPID", "ActiveEnterTimestampMonotonic") == before
 	fleet.start("after-" + name, service())
