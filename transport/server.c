@@ -327,6 +327,8 @@ static void peer_gone(struct bridge_post *post)
 		request_free(request);
 	}
 	free(peer);
+	if (server->handlers.peer_gone != NULL)
+		server->handlers.peer_gone(server->userdata);
 	server_finish(server);
 }
 

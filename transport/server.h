@@ -37,6 +37,8 @@ struct transport_server_handlers {
 	/* A request came. The callee answers it now or later, once, with transport_request_reply().
 	 * */
 	void (*request)(struct transport_request *request, void *userdata);
+	/* A connection is gone. Nullable. */
+	void (*peer_gone)(void *userdata);
 	/* The connection of a request that is still held is gone. The callee forgets the request,
 	 * which is freed on return. */
 	void (*request_gone)(struct transport_request *request, void *userdata);
