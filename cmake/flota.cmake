@@ -33,6 +33,8 @@ elseif(FLOTA_SANITIZE STREQUAL "thread")
 	add_link_options(-fsanitize=thread)
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
 	add_compile_definitions(_FORTIFY_SOURCE=2)
+	# The same bytes wherever it is built.
+	add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=.)
 endif()
 
 # libFuzzer is led by what the libraries do with its input, so they report it.
