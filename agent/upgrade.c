@@ -45,8 +45,7 @@
 	X(UPGRADE, IDLE, FL_TO(UPGRADE, FETCHING) | FL_TO(UPGRADE, CONFIRMING)) \
 	X(UPGRADE, FETCHING, \
 		FL_TO(UPGRADE, WRITING) | FL_TO(UPGRADE, RESTING) | FL_TO(UPGRADE, IDLE)) \
-	X(UPGRADE, RESTING, \
-		FL_TO(UPGRADE, FETCHING) | FL_TO(UPGRADE, RESTING) | FL_TO(UPGRADE, IDLE)) \
+	X(UPGRADE, RESTING, FL_TO(UPGRADE, FETCHING) | FL_TO(UPGRADE, IDLE)) \
 	X(UPGRADE, WRITING, \
 		FL_TO(UPGRADE, FETCHING) | FL_TO(UPGRADE, CHECKING) | FL_TO(UPGRADE, IDLE)) \
 	X(UPGRADE, CHECKING, FL_TO(UPGRADE, RESTARTING) | FL_TO(UPGRADE, IDLE)) \
@@ -163,11 +162,22 @@ static enum fl_code write_piece(struct upgrade *upgrade, struct fl_error *err)
 	return FL_OK;
 }
 
+/* What is no good takes no room. */
+static void drop_file(const struct upgrade *upgrade)
+{
+	FL_CLEANUP(fl_freep) char *path = fetch_path(upgrade);
+
+	if (path != NULL)
+		(void)unlink(path);
+}
+
 static void write_work(uv_work_t *work)
 {
 	struct upgrade *upgrade = FL_CONTAINER(work, struct upgrade, work);
 
 	upgrade->err.code = write_piece(upgrade, &upgrade->err);
+	if (upgrade->err.code != FL_OK)
+		drop_file(upgrade);
 }
 
 /* What `@path --version` says, as far as it fits; the kernel ends it after VERSION_S. */
@@ -243,6 +253,8 @@ static void check_work(uv_work_t *work)
 	struct upgrade *upgrade = FL_CONTAINER(work, struct upgrade, work);
 
 	upgrade->err.code = check(upgrade, &upgrade->err);
+	if (upgrade->err.code != FL_OK)
+		drop_file(upgrade);
 }
 
 static void confirm_work(uv_work_t *work)
