@@ -254,7 +254,9 @@ void service_sync(struct exchange *exchange)
 	agent->last_heard_ms = fl_clock_boot_ms();
 	note_session(agent, request->session);
 	drop_older_sync(agent);
-	if (answer_sync(agent, exchange))
+	/* What a machine is it tells once: an answer says that this is on disk. */
+	if ((request->info == NULL || batch_is_durable(exchange->coordinator->batch)) &&
+		answer_sync(agent, exchange))
 		return;
 	/* The core has it by now, and thousands of these are held. */
 	if (request->info != NULL)

@@ -364,7 +364,8 @@ static void on_sync(struct coordinator *coordinator, struct connection *from, ui
 	*held = (struct held){
 		.from = from, .request_id = request_id, .revision = request->revision};
 	snprintf(held->store_id, sizeof(held->store_id), "%s", request->store_id);
-	if (answer_sync(coordinator, machine))
+	/* What a machine is it tells once: an answer says that this is on disk. */
+	if ((request->info == NULL || is_durable(coordinator)) && answer_sync(coordinator, machine))
 		return;
 	if (!is_durable(coordinator))
 		coordinator->batch.wake[machine] = true;
