@@ -213,6 +213,17 @@ static enum fl_code join(
 	return decide(exchange, &wanted, ret_reply, err);
 }
 
+static void tell_refused(struct coordinator *coordinator, const char *address, const char *why)
+{
+	const struct core_event event = {
+		.kind = CORE_REFUSED, .refused = {.address = address, .why = why}};
+	struct core_answer answer;
+	struct fl_error err = {0};
+
+	if (coordinator_step(coordinator, &event, &answer, &err) != FL_OK)
+		fl_log(FL_ERROR, "join.not_told", "error=%s", fl_error_text(&err));
+}
+
 void service_join(struct exchange *exchange)
 {
 	struct coordinator *coordinator = exchange->coordinator;
@@ -235,6 +246,9 @@ void service_join(struct exchange *exchange)
 	}
 	if (code == FL_E_DENIED || code == FL_E_INVALID)
 		attempts_failed(coordinator->attempts, address, now_ms);
+	/* What the core has refused it has told. */
+	if (code == FL_E_INVALID)
+		tell_refused(coordinator, address, fl_error_text(&err));
 	fl_log(FL_NOTICE, "join.refused", "address=%s machine=%s why=%s", address,
 		exchange->message->join_request->machine_id, fl_error_text(&err));
 	exchange_fail(exchange, &err);

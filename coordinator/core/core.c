@@ -324,6 +324,9 @@ static enum fl_code dispatch(struct core *core, const struct core_event *event,
 	case CORE_CA:
 		join_do_ca(core, &event->ca);
 		return FL_OK;
+	case CORE_REFUSED:
+		join_do_refused(core, &event->refused);
+		return FL_OK;
 	case CORE_TICK:
 		return FL_OK;
 	}

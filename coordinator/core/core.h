@@ -137,6 +137,12 @@ struct core_upgrade {
 	const char *by;
 };
 
+/* A stranger's request to join was no such thing: people are told. */
+struct core_refused {
+	const char *address;
+	const char *why;
+};
+
 /* Another CA has taken the old one's place; or the old one is dropped, and with it the tokens that
  * name its key. */
 struct core_ca {
@@ -173,6 +179,7 @@ enum core_event_kind {
 	CORE_TOKENS,
 	CORE_JOIN,
 	CORE_CA,
+	CORE_REFUSED,
 	CORE_UPGRADE,
 	CORE_TICK, /* the time of core_next_deadline() has come; harmless at any other */
 };
@@ -188,6 +195,7 @@ struct core_event {
 		struct core_tokens tokens;
 		struct core_join join;
 		struct core_ca ca;
+		struct core_refused refused;
 		struct core_upgrade upgrade;
 	};
 };

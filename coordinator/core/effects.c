@@ -86,8 +86,10 @@ static void deletion_free(struct deletion *deletion)
 
 void deletions_fini(struct core *core)
 {
-	while (!fl_list_empty(&core->deletions))
-		deletion_free(FL_LIST_ENTRY(core->deletions.next, struct deletion, all));
+	struct fl_list *link;
+
+	while ((link = fl_list_pop(&core->deletions)) != NULL)
+		deletion_free(FL_LIST_ENTRY(link, struct deletion, all));
 }
 
 void mark_unit_changed(struct core *core, struct unit *unit)

@@ -523,6 +523,16 @@ static Pb__CertificateReply *certificate_reply(
 	return reply;
 }
 
+void join_do_refused(struct core *core, const struct core_refused *refused)
+{
+	core_note(core, FL_NOTICE, "machine.refused", "address=%s why=%s", refused->address,
+		refused->why);
+	/* Anybody can try. */
+	if (event_limit_take(core, &core->refusals) <= EVENTS_PER_MINUTE)
+		event_addf(core, "machine.refused", NULL, NULL, "from %s: %s", refused->address,
+			refused->why);
+}
+
 enum fl_code core_do_join(struct core *core, const struct core_join *join,
 	struct core_answer *answer, struct fl_error *err)
 {

@@ -244,6 +244,7 @@ void member_note_refused(struct core *core, const struct core_join *join)
 void members_fini(struct core *core)
 {
 	struct member *member, *following;
+	struct fl_list *link;
 
 	RB_FOREACH_SAFE (member, member_tree, &core->members, following) {
 		RB_REMOVE(member_tree, &core->members, member);
@@ -251,9 +252,8 @@ void members_fini(struct core *core)
 		core_message_free(&member->record->base);
 		free(member);
 	}
-	while (!fl_list_empty(&core->refused_keys))
-		refused_forget(
-			core, FL_LIST_ENTRY(core->refused_keys.next, struct refused_key, link));
+	while ((link = fl_list_pop(&core->refused_keys)) != NULL)
+		free(FL_LIST_ENTRY(link, struct refused_key, link));
 }
 
 /* ---- What operators ask for -------------------------------------------------------------- */
@@ -433,20 +433,24 @@ static enum fl_code adopt(struct core *core, const char *id, struct machine *mac
 	return FL_OK;
 }
 
+static bool is_unheard_member(const struct core *core, const char *id)
+{
+	const struct member *member = member_find(core, id);
+
+	return member != NULL && machine_find(core, id) == NULL &&
+	       member->record->standing != PB__MEMBER_RECORD__STANDING__REMOVED;
+}
+
 enum fl_code member_change(
 	struct core *core, const struct core_machine_change *change, struct fl_error *err)
 {
-	const struct member *member = member_find(core, change->machine_id);
 	struct machine *machine = NULL;
-	const char *id;
+	char id[LIMIT_NAME + 1]; /* records, and machines, come and go meanwhile */
 
 	/* One that has joined, and not been heard of since, has a whole ID only. */
-	if (member == NULL || machine_find(core, change->machine_id) != NULL)
+	if (!is_unheard_member(core, change->machine_id))
 		FL_TRY(machine_named(core, change->machine_id, &machine, err));
-	else if (member->record->standing == PB__MEMBER_RECORD__STANDING__REMOVED)
-		return FL_FAIL(
-			err, FL_E_NOT_FOUND, "there is no machine \"%s\"", change->machine_id);
-	id = machine != NULL ? machine->id : member->record->id;
+	snprintf(id, sizeof(id), "%s", machine != NULL ? machine->id : change->machine_id);
 	if (change->verb == PB__MACHINE_CHANGE_REQUEST__VERB__REVOKE)
 		return revoke(core, id, machine, change, err);
 	if (change->verb == PB__MACHINE_CHANGE_REQUEST__VERB__REMOVE)

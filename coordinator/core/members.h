@@ -29,6 +29,7 @@ enum fl_code core_do_tokens(
 enum fl_code core_do_join(struct core *core, const struct core_join *join,
 	struct core_answer *ret_answer, struct fl_error *err) FL_MUST_CHECK;
 void join_do_ca(struct core *core, const struct core_ca *ca);
+void join_do_refused(struct core *core, const struct core_refused *refused);
 /* How many let somebody in and name another CA than this one, and when the last one ends. */
 uint32_t join_tokens_of_other_ca(
 	const struct core *core, const char *ca_id, uint64_t wall_ms, uint64_t *ret_end_ms);

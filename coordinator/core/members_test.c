@@ -369,6 +369,22 @@ static void data_are_not_given_up_without_a_word(void **state)
 	assert_where(fleet, "db.service", "m2");
 }
 
+static void one_that_was_never_heard_of_has_its_whole_id(void **state)
+{
+	struct fleet *fleet = *state;
+
+	make_token(fleet, "t1", "");
+	assert_string_equal(join(fleet, &m1_with_t1), "one 1");
+	assert_int_equal(REVOKE("m"), FL_E_NOT_FOUND);
+	assert_int_equal(REVOKE("m1"), FL_OK);
+	assert_false(is_heard(fleet, key_1));
+	assert_int_equal(ADOPT("m1", key_1), FL_OK);
+	assert_true(is_heard(fleet, key_1));
+	assert_int_equal(REMOVE("m1", false), FL_OK);
+	assert_int_equal(REMOVE("m1", false), FL_E_NOT_FOUND);
+	assert_false(is_heard(fleet, key_1));
+}
+
 /* By force, at any time: under way, held, moving. */
 static void nothing_hangs_on_a_removed_machine(void **state)
 {
@@ -417,6 +433,7 @@ int main(void)
 		fleet_test(a_lost_renewal_locks_nobody_out),
 		fleet_test(a_machine_is_removed),
 		fleet_test(data_are_not_given_up_without_a_word),
+		fleet_test(one_that_was_never_heard_of_has_its_whole_id),
 		fleet_test(nothing_hangs_on_a_removed_machine),
 	};
 

@@ -1,11 +1,14 @@
 """Machines that join by themselves: tokens, certificates that are renewed."""
 
+import base64
+import json
 import signal
+import subprocess
 
 import pytest
 
 from flota import CHANGE, PORT, Flota, envelope, field, service, settle
-from lab import Fleet, wait_until
+from lab import GATEWAY, HERE, Fleet, wait_until
 
 DOOR = PORT + 1
 CERTIFICATE = "/etc/flota/tls/machine.crt"
@@ -125,7 +128,7 @@ def test_coordinator_and_agent_are_killed_while_it_joins():
 
 def test_certificates_are_renewed_under_running_units():
 	with Fleet() as fleet:
-		flota = Flota(fleet, options=("CertificateLife=10s",))
+		flota = Flota(fleet, options=("CertificateLife=4s",))
 		host = flota.host("n1", token=flota.token())
 		flota.ready(host)
 		flota.start("stays.service", service())
@@ -152,7 +155,7 @@ def test_certificates_are_renewed_under_running_units():
 
 def test_a_disks_copy_is_found_out():
 	with Fleet() as fleet:
-		flota = Flota(fleet, options=("CertificateLife=10s",))
+		flota = Flota(fleet, options=("CertificateLife=4s",))
 		host = flota.host("n1", token=flota.token())
 		flota.ready(host)
 		host.run("cp", "-a", "/etc/flota/tls", "/etc/flota/copy")
@@ -164,3 +167,132 @@ def test_a_disks_copy_is_found_out():
 		host.systemctl("start", "flota-agent.service")
 		says(host, "this disk is a copy")
 		assert "machine.cloned" in flota.flotactl("events", "--lines=100").stdout
+
+
+# --- what none of our own programs would say at the door ------------------------------------------
+JOIN = 60
+
+
+def secret_of(token):
+	_, _, secret, _ = token.split(".")
+	return base64.urlsafe_b64decode(secret + "==")
+
+
+class Stranger:
+	"""Somebody with a key of its own who asks to join, and may lie about everything."""
+
+	def __init__(self, flota, number, subject="/CN=stranger", alternative="DNS:stranger"):
+		self.flota, self.machine_id = flota, f"{number:032x}"
+		made = flota.fleet.run("sh", "-c", "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+			f" -keyout /dev/null -subj {subject} -addext subjectAltName={alternative} -outform DER 2>/dev/null | base64 -w0")
+		self.request = base64.b64decode(made.stdout)
+
+	def message(self, token, hostname="stranger", machine_id=None, secret=None, request=None):
+		return envelope(JOIN, field(1, token.split(".")[1].encode()) + field(2, secret or secret_of(token))
+			+ field(3, (machine_id or self.machine_id).encode()) + field(4, request or self.request)
+			+ field(5, hostname.encode()))
+
+	def asks(self, token, **lies):
+		"""The reply."""
+		done = self.flota.raw(self.flota.issue("operator", "eve"), "operator", self.message(token, **lies), port=PORT + 1)
+		return bytes.fromhex(done.stdout)
+
+	def begins_to_ask(self, token):
+		files = (self.flota.issue("operator", "eve") / f"{name}" for name in ("ca.crt", "operator.crt", "operator.key"))
+		process = self.flota.fleet.popen(HERE / "rawpeer", *files, GATEWAY, PORT + 1, stdin=subprocess.PIPE,
+			stdout=subprocess.PIPE, text=True)
+		process.stdin.write(self.message(token).hex())
+		return process
+
+
+def refusals(flota):
+	said = flota.flotactl("events", "--since=0", "--output=json").stdout
+	return [event["text"] for event in map(json.loads, said.splitlines()) if event["kind"] == "machine.refused"]
+
+
+def certificate_in(reply):
+	begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+	return reply[reply.index(begin):reply.index(end) + len(end)].decode() + "\n"
+
+
+def test_every_refusal_is_an_event():
+	with Fleet() as fleet:
+		flota = Flota(fleet)
+		stranger, member = Stranger(flota, 1), Stranger(flota, 2)
+		good, used, named = flota.token("--uses=9"), flota.token(), flota.token("--name=web1")
+		assert b"BEGIN CERTIFICATE" in member.asks(used)
+		revoked, expired = flota.token(), flota.token("--ttl=1s")
+		flota.flotactl("token", "revoke", revoked.split(".")[1])
+		wait_until(lambda: expired.split(".")[1] not in flota.flotactl("token", "list").stdout, "it to expire")
+		cases = [
+			(stranger.asks(good, secret=bytes(32)), "not one of this fleet"),
+			(stranger.asks(used), "has been used"),
+			(stranger.asks(revoked), "or was revoked"),
+			(stranger.asks(expired), "has expired"),
+			(stranger.asks(named, hostname="web2"), "is for the machine called web1"),
+			(stranger.asks(good, machine_id=member.machine_id), "is a member already, with another key"),
+			(stranger.asks(good, machine_id="../coordinator"), "is no machine ID"),
+			(stranger.asks(good, request=stranger.request[:-1] + b"x"), "not signed by its own key"),
+		]
+		told = refusals(flota)
+		assert len(told) == len(cases)
+		for (reply, why), event in zip(cases, told):
+			assert why.encode() in reply and b"BEGIN CERTIFICATE" not in reply, reply
+			assert why in event and GATEWAY in event
+		assert [t["uses_left"] for t in flota.json("token", "list") if t["id"] == good.split(".")[1]] == [9]
+
+
+@pytest.mark.parametrize("kind", ["coordinator", "operator/root"])
+def test_nobody_becomes_who_he_asks_to_be(flota, kind):
+	stranger = Stranger(flota, 1000 + len(kind), f"/O=lab/CN={kind.replace('/', ' ')}".replace(" ", "-"),
+		f"URI:flota://{flota.fleet.name}/{kind}")
+	reply = stranger.asks(flota.token())
+	names = flota.fleet.run("openssl", "x509", "-noout", "-ext", "subjectAltName,extendedKeyUsage",
+		input=certificate_in(reply)).stdout
+	assert f"URI:flota://{flota.fleet.name}/machine/{stranger.machine_id}\n" in names
+	assert kind not in names and "TLS Web Server" not in names
+
+
+def test_two_with_one_token_at_once():
+	with Fleet() as fleet:
+		flota = Flota(fleet)
+		for turn in range(5):
+			token = flota.token()
+			pair = [Stranger(flota, 10 * turn + i + 1) for i in range(2)]
+			asking = [stranger.begins_to_ask(token) for stranger in pair]
+			for process in asking: # now, both at once
+				process.stdin.close()
+			replies = [bytes.fromhex(process.stdout.read()) for process in asking]
+			assert [process.wait() for process in asking] == [0, 0]
+			won = [b"BEGIN CERTIFICATE" in reply for reply in replies]
+			assert sorted(won) == [False, True]
+			assert b"has been used" in replies[won.index(False)]
+			# It is so for good.
+			flota.stop(signal.SIGKILL)
+			flota.boot()
+			winner, loser = pair[won.index(True)], pair[won.index(False)]
+			assert certificate_in(winner.asks(token)) == certificate_in(replies[won.index(True)])
+			assert b"has been used" in loser.asks(token)
+		assert len(refusals(flota)) == 1
+
+
+def test_a_recording_server_hears_nothing(flota):
+	"""Of a machine whose token has the pin of another CA; and everything, when it has the right one."""
+	other = flota.fleet.dir / "other"
+	flota.init(other)
+	token = flota.token()
+	heard = []
+	for number, folder in ((8, other), (9, flota.data)):
+		flota.fleet.run("sh", "-c", f"cat {folder}/coordinator.crt {folder}/ca.crt > {folder}/shown.crt")
+		recorder = flota.fleet.popen(HERE / "recorder", folder / "shown.crt", folder / "coordinator.key",
+			GATEWAY, PORT + 100, stdout=subprocess.PIPE, text=True)
+		assert recorder.stdout.readline() == "listening\n"
+		host = flota.host(f"n{number}", token=token, files={"/etc/flota/agent.conf":
+			f"[Agent]\nCoordinator=tls+tcp://{GATEWAY}:{PORT}\nDoor=tls+tcp://{GATEWAY}:{PORT + 100}\n"})
+		heard.append([recorder.stdout.readline().split() for _ in range(2 if folder == other else 1)])
+		host.kill()
+		recorder.kill()
+		recorder.wait()
+	assert all(line[0] == "refused" for line in heard[0]), heard
+	assert heard[1][0][0] == "heard" and secret_of(token).hex() in heard[1][0][1]
+	flota.flotactl("token", "revoke", token.split(".")[1])
