@@ -272,6 +272,8 @@ static enum fl_code try_it(struct fleet *fleet, const struct attempt *attempt)
 		return try_move(fleet, attempt);
 	case CORE_TOKENS:
 	case CORE_JOIN:
+	case CORE_REFUSED:
+	case CORE_CA:
 	case CORE_UPGRADE:
 	case CORE_TICK:
 		break;
