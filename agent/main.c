@@ -162,6 +162,13 @@ static void print_man(void)
 	fl_man_text("SIGTERM and SIGINT end it. Running units are not touched.", stdout);
 	fl_man_section("FILES", stdout);
 	fl_man_item(CONFIG_FILE, "flota-agent.conf(5).", stdout);
+	fl_man_item("/etc/flota/release-keys.d/NAME.pub",
+		"Keys: another release of the agent has to be signed by one of them.", stdout);
+	fl_man_item("/var/lib/flota/agent/releases/VERSION/flota-agent",
+		"Releases that it fetched. The installed agent, which systemd starts, becomes the "
+		"one that \"flotactl upgrade\" has brought, unless another version was installed "
+		"since.",
+		stdout);
 	fl_man_see_also("flota-agent.conf(5) flota-coordinator(8) flotactl(1)", stdout);
 }
 

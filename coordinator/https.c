@@ -332,8 +332,10 @@ static void *run(void *userdata)
 	struct https *https = userdata;
 
 	while (!atomic_load(&https->stopping))
-		if (lws_service(https->context, 0) < 0)
+		if (lws_service(https->context, 0) < 0) {
+			fl_log(FL_ERROR, "https.ended", "port=%u", (unsigned)https->port);
 			break;
+		}
 	return NULL;
 }
 
