@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "cli/connection.h"
 #include "cli/token.h"
 #include "ignition/document.h"
 #include "ignition/machine.h"
@@ -125,6 +126,99 @@ enum fl_code bootstrap_verify(const char *path, struct unit_report *report, stru
 	if (code != FL_OK && report->errors.n == 0)
 		FL_TRY(fl_strv_add(&report->errors, fl_error_text(err), err));
 	return code;
+}
+
+/* ---- what only the coordinator knows -- */
+
+static enum fl_code ask(const struct cli_options *options, Pb__Envelope *request,
+	Pb__Envelope__BodyCase expected, Pb__Envelope **ret_reply, struct fl_error *err)
+{
+	FL_CLEANUP(connection_closep) struct connection *connection = NULL;
+
+	FL_TRY(connection_open(options, &connection, err));
+	return connection_ask(connection, request, expected, 0, ret_reply, err);
+}
+
+static enum fl_code set_value(
+	struct machine *machine, enum machine_key key, const char *value, struct fl_error *err)
+{
+	FL_CLEANUP_STRV struct fl_strv values = {0};
+
+	FL_TRY(fl_strv_add(&values, value, err));
+	return machine_override(machine, key, &values, err);
+}
+
+static enum fl_code take_release(
+	struct machine *machine, const Pb__ReleasesReply *reply, struct fl_error *err)
+{
+	const char *version = machine_value(machine, MACHINE_VERSION);
+	const char *architecture = machine_value(machine, MACHINE_ARCHITECTURE);
+
+	if (architecture == NULL)
+		architecture = MACHINE_ARCHITECTURE_DEFAULT;
+	for (size_t i = 0; i < reply->n_releases; i++) {
+		const Pb__Release *release = reply->releases[i];
+		FL_CLEANUP(fl_freep) char *hash = NULL;
+
+		if (strcmp(release->arch, architecture) != 0 ||
+			(strcmp(version, "newest") != 0 && strcmp(version, release->version) != 0))
+			continue;
+		hash = fl_printf("sha512-%s", release->sha512);
+		if (hash == NULL)
+			return FL_FAIL_NO_MEMORY(err);
+		FL_TRY(set_value(machine, MACHINE_VERSION, release->version, err));
+		return set_value(machine, MACHINE_HASH, hash, err);
+	}
+	return FL_FAIL(err, FL_E_NOT_FOUND,
+		"the coordinator has no release \"%s\" for %s; \"flotactl release publish\" brings "
+		"it one",
+		version, architecture);
+}
+
+/* The hash of a release that is named without one. */
+static enum fl_code find_release(
+	const struct cli_options *options, struct machine *machine, struct fl_error *err)
+{
+	FL_CLEANUP(wire_freep) Pb__Envelope *reply = NULL;
+	Pb__ReleasesRequest body = PB__RELEASES_REQUEST__INIT;
+	Pb__Envelope request = PB__ENVELOPE__INIT;
+	enum fl_code code;
+
+	if (machine_value(machine, MACHINE_VERSION) == NULL ||
+		machine_value(machine, MACHINE_HASH) != NULL ||
+		machine_value(machine, MACHINE_HASH_OF) != NULL ||
+		machine_value(machine, MACHINE_BINARY) != NULL)
+		return FL_OK;
+	request.body_case = PB__ENVELOPE__BODY_RELEASES_REQUEST;
+	request.releases_request = &body;
+	code = ask(options, &request, PB__ENVELOPE__BODY_RELEASES_REPLY, &reply, err);
+	if (code != FL_OK)
+		return fl_error_prefix(err, code,
+			"the agent's hash cannot be asked for (--agent-hash= and "
+			"--agent-hash-of= do without)");
+	return take_release(machine, reply->releases_reply, err);
+}
+
+/* The fleet's CA, where the agent comes from the coordinator. */
+static enum fl_code find_ca(
+	const struct cli_options *options, struct machine *machine, struct fl_error *err)
+{
+	FL_CLEANUP(wire_freep) Pb__Envelope *reply = NULL;
+	Pb__CaRequest body = PB__CA_REQUEST__INIT;
+	Pb__Envelope request = PB__ENVELOPE__INIT;
+	enum fl_code code;
+
+	if (machine->ca_certificate != NULL || machine->hash == NULL ||
+		machine_value(machine, MACHINE_BINARY) != NULL)
+		return FL_OK;
+	request.body_case = PB__ENVELOPE__BODY_CA_REQUEST;
+	request.ca_request = &body;
+	code = ask(options, &request, PB__ENVELOPE__BODY_CA_REPLY, &reply, err);
+	if (code != FL_OK)
+		return fl_error_prefix(err, code,
+			"the fleet's CA cannot be asked for (--ca-certificate= does without)");
+	machine->ca_certificate = fl_strdup(reply->ca_reply->certificates);
+	return machine->ca_certificate != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
 }
 
 /* ---- the token -- */
@@ -264,7 +358,9 @@ enum fl_code verb_bootstrap(struct command *command, struct fl_error *err)
 		FL_TRY(read_machine(path, NULL, machine, err));
 	FL_TRY(override(options, machine, err));
 	FL_TRY(machine_check(machine, err));
+	FL_TRY(find_release(options, machine, err));
 	FL_TRY(machine_read_sources(machine, err));
+	FL_TRY(find_ca(options, machine, err));
 	code = make_document(options, kind, machine, &document, err);
 	if (document.data != NULL)
 		explicit_bzero(document.data, document.capacity);

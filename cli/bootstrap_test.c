@@ -32,6 +32,9 @@ static void test_usage(void **state)
 	program_expect_part("bootstrap script " COORDINATOR "--no-token --token=x", 1,
 		"only one of --token=, --token-file= and --no-token");
 	program_expect_part("bootstrap script " COORDINATOR "--token=secret.words", 1, "token");
+	program_expect_part("bootstrap script " COORDINATOR "--no-token --agent-version=1", 1,
+		"the agent's hash cannot be asked for (--agent-hash= and --agent-hash-of= do "
+		"without): ");
 	program_expect_part("bootstrap script " COORDINATOR, 1,
 		"the machine's token cannot be made (--token=, --token-file= and --no-token do "
 		"without): ");
@@ -94,6 +97,10 @@ static void test_a_token_is_made(void **state)
 	program_expect_part("token list --no-legend", 0, "disk=ssd,pool=a");
 	program_expect_part("token list --output=json", 0, "\"uses_left\": 2");
 	program_expect_part("token list --output=json", 0, "\"role\": \"web\"");
+	program_expect_part("bootstrap script good.machine --no-token --agent-version=newest", 1,
+		"the coordinator has no release \"newest\" for x86_64");
+	program_expect_part("bootstrap script good.machine --no-token --agent-hash-of=motd", 0,
+		"-----BEGIN CERTIFICATE-----");
 	program_stop_coordinator(pid);
 }
 

@@ -27,6 +27,7 @@ static enum fl_code fill(struct exchange *exchange, Pb__CaReply *reply, struct f
 	reply->key_pin = (ProtobufCBinaryData){.data = pin, .len = TLS_PIN_BYTES};
 	reply->ends_in_ms = (uint64_t)end * 1000 > wall_ms() ? (uint64_t)end * 1000 - wall_ms() : 0;
 	reply->changing = ca_is_changing(ca);
+	reply->certificates = (char *)ca_accepted(ca);
 	FL_TRY(core_ca_look(coordinator->core, ca_id(ca), wall_ms(), fl_clock_boot_ms(),
 		WAITING_MAX, reply, err));
 	FL_TRY(authority_old_operators(coordinator->authority, operators, err));

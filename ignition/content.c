@@ -7,6 +7,7 @@
 #include "ignition/agent_units.h"
 #include "ignition/network.h"
 #include "ignition/steps.h"
+#include "release/release.h"
 
 /* What first-boot documents leave behind of themselves is removed when the machine has a
  * certificate: then the token is used. cloud-init may write its copies again at each boot. */
@@ -119,16 +120,15 @@ static enum fl_code add_release_keys(struct content *content, struct fl_error *e
 	const struct machine *machine = content->machine;
 
 	for (size_t i = 0; i < machine->release_keys.n; i++) {
-		const char *from = machine->values[MACHINE_RELEASE_KEY].items[i];
-		const char *slash = strrchr(from, '/'), *name = slash != NULL ? slash + 1 : from;
-		const char *dot = strrchr(name, '.'), *key = machine->release_keys.items[i];
-		FL_CLEANUP(fl_freep)
-		char *path = fl_printf("/etc/flota/release-keys.d/%s%s", name,
-			dot != NULL && strcmp(dot, ".pub") == 0 ? "" : ".pub");
+		const char *line = machine->release_keys.items[i];
+		FL_CLEANUP(fl_freep) char *path = NULL;
+		struct release_key key;
 
+		FL_TRY(release_key_parse(line, &key, err));
+		path = fl_printf(RELEASE_KEYS_ETC "/%s" RELEASE_KEYS_SUFFIX, key.name);
 		if (path == NULL)
 			return FL_FAIL_NO_MEMORY(err);
-		FL_TRY(add_data(content, path, 0644, NULL, key, strlen(key), err));
+		FL_TRY(add_data(content, path, 0644, NULL, line, strlen(line), err));
 	}
 	return FL_OK;
 }

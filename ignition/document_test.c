@@ -93,7 +93,7 @@ static void test_freeipa_and_the_agent(void **state)
 		"--domain=flota.example --server=ipa1.flota.example --no-ntp",
 		"--password='it'\\''s $ecret'\n",
 		"url=https://10.17.3.10:7442/agents/1.2.3/aarch64/flota-agent\n",
-		"--cacert \"$ca\"", "/etc/flota/release-keys.d/release.pub",
+		"--cacert \"$ca\"", "/etc/flota/release-keys.d/main.pub",
 		"ExecStart=/opt/flota/bin/flota-agent\n",
 		"ExecStart=/opt/flota/bin/flota-agent fence", "method=auto", NULL};
 	FL_CLEANUP_BUF struct fl_buf script = FL_BUF_INIT, cloud_config = FL_BUF_INIT;

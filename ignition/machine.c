@@ -8,6 +8,7 @@
 #include "base/option.h"
 #include "ignition/text.h"
 #include "ignition/values.h"
+#include "release/release.h"
 #include "unitfiles/file.h"
 #include "unitfiles/name.h"
 #include "unitfiles/verify.h"
@@ -450,6 +451,23 @@ static enum fl_code read_password(struct machine *machine, const char *path, str
 	return FL_OK;
 }
 
+/* The line as release keys are written: a secret one does not pass. */
+static enum fl_code read_release_key(const char *path, char **ret_line, struct fl_error *err)
+{
+	FL_CLEANUP(fl_freep) char *text = NULL;
+	char line[RELEASE_LINE_MAX];
+	struct release_key key;
+	enum fl_code code;
+
+	FL_TRY(read_text(path, &text, err));
+	code = release_key_parse(text, &key, err);
+	if (code != FL_OK)
+		return fl_error_prefix(err, code, "%s", path);
+	release_key_format(&key, line);
+	*ret_line = fl_strdup(line);
+	return *ret_line != NULL ? FL_OK : FL_FAIL_NO_MEMORY(err);
+}
+
 /* What is to run at each boot has to say when. */
 static enum fl_code check_unit(
 	const struct machine *machine, const struct machine_file *file, struct fl_error *err)
@@ -492,7 +510,7 @@ enum fl_code machine_read_sources(struct machine *machine, struct fl_error *err)
 	for (size_t i = 0; i < release_keys->n; i++) {
 		FL_CLEANUP(fl_freep) char *text = NULL;
 
-		FL_TRY(read_text(release_keys->items[i], &text, err));
+		FL_TRY(read_release_key(release_keys->items[i], &text, err));
 		FL_TRY(fl_strv_add(&machine->release_keys, text, err));
 	}
 	for (size_t i = 0; i < machine->n_files; i++)
@@ -538,6 +556,11 @@ enum fl_code machine_agent_url(const struct machine *machine, char **ret_url, st
 	const char *architecture = machine_value(machine, MACHINE_ARCHITECTURE);
 	const char *host, *port;
 
+	if (given == NULL && machine->hash == NULL && version != NULL)
+		return FL_FAIL(err, FL_E_STATE,
+			"%s: Version= names a release, and its hash is not known; Hash= or HashOf= "
+			"(--agent-hash=, --agent-hash-of=) says it",
+			machine->path);
 	if (given == NULL && machine->hash == NULL) {
 		*ret_url = NULL;
 		return FL_OK;

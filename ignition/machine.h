@@ -41,7 +41,7 @@ struct machine {
 	/* What machine_read_sources() has read; NULL where the key is not given. */
 	char *ca_certificate, *ipa_password;
 	char *hash; /* of the agent, "sha512-..." */
-	struct fl_strv release_keys; /* as many as their paths */
+	struct fl_strv release_keys; /* a line each */
 };
 
 /* Nothing is said of it yet; @path is for messages. */
@@ -73,7 +73,7 @@ enum fl_code machine_metadata(const struct machine *machine, struct fl_strv *ret
 	struct fl_error *err) FL_MUST_CHECK;
 
 /* The URL of the agent (allocated): what is given, or the coordinator's; NULL where it is there
- * already. */
+ * already. FL_E_STATE: a release is named whose hash nobody knows. */
 enum fl_code machine_agent_url(
 	const struct machine *machine, char **ret_url, struct fl_error *err) FL_MUST_CHECK;
 

@@ -55,21 +55,22 @@ enum machine_many {
 	X(MACHINE_COORDINATOR, "Agent", "Coordinator", "coordinator", coordinator, MACHINE_WORDS, \
 		"URL", "Where the coordinator is: tls+tcp://HOST:7440.") \
 	X(MACHINE_BINARY, "Agent", "Binary", "agent-url", url, MACHINE_ONE, "URL", \
-		"Where the machine gets the agent. Default: with a hash the coordinator, " \
-		"https://HOST:7442/agents/VERSION/ARCHITECTURE/flota-agent; without one the agent " \
-		"is installed already.") \
+		"Where the machine gets the agent. Default: with Version= or a hash the " \
+		"coordinator, https://HOST:7442/agents/VERSION/ARCHITECTURE/flota-agent; without " \
+		"any of these the agent is installed already.") \
 	X(MACHINE_HASH, "Agent", "Hash", "agent-hash", hash, MACHINE_ONE, "sha512-HEX", \
 		"The SHA-512 that the agent has to have.") \
 	X(MACHINE_HASH_OF, "Agent", "HashOf", "agent-hash-of", path, MACHINE_ONE, "PATH", \
 		"A copy of the agent that is served: its SHA-512 is taken.") \
 	X(MACHINE_VERSION, "Agent", "Version", "agent-version", version, MACHINE_ONE, "VERSION", \
-		"The version of the agent that the coordinator is asked for. Default: flotactl's own.") \
+		"The release of the agent that the machine gets, as \"flotactl release list\" has " \
+		"it, or \"newest\". Its hash, where it is not given, the coordinator tells.") \
 	X(MACHINE_ARCHITECTURE, "Agent", "Architecture", "architecture", architecture, \
 		MACHINE_ONE, "NAME", "The machine's, as uname -m prints it. Default: x86_64.") \
 	X(MACHINE_CA, "Agent", "CACertificate", "ca-certificate", path, MACHINE_ONE, "PATH", \
-		"The certificate of the CA by which the server of the agent's URL is known: of the " \
-		"fleet's own, where that is the coordinator. Default: the CAs that the machine's " \
-		"system trusts.") \
+		"The certificate of the CA by which the server of the agent's URL is known. Default: " \
+		"for the coordinator the fleet's own, which it is asked for; else the CAs that the " \
+		"machine's system trusts.") \
 	X(MACHINE_RELEASE_KEY, "Agent", "ReleaseKey", "release-key", path, MACHINE_LINES, "PATH", \
 		"A public key by which new versions of the agent may be signed.")
 

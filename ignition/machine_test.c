@@ -141,6 +141,7 @@ static void test_checks(void **state)
 	expect_refused(AGENT "HashOf=nothing\n", "testdata/nothing: No such file");
 	expect_refused(AGENT "CACertificate=motd\n", "no certificate in PEM");
 	expect_refused(AGENT "CACertificate=secret\n", "not a text file");
+	expect_refused(AGENT "ReleaseKey=motd\n", "testdata/motd: this is no release key");
 	expect_refused(AGENT "[Unit a.service]\nSource=motd\n", "testdata/motd:");
 	expect_refused(AGENT "[Unit a@.service]\nSource=hello.service\n",
 		"testdata/x.machine:3: a@.service cannot be enabled: a template does not run");

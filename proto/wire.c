@@ -49,6 +49,7 @@ static const struct field_limit {
 	{&pb__machine__descriptor, "revoked_reason", 0, LIMIT_TEXT},
 	{&pb__ca_reply__descriptor, "waiting", LIMIT_MACHINES_PAGE, 0},
 	{&pb__ca_reply__descriptor, "operators", LIMIT_NAMES, LIMIT_NAME},
+	{&pb__ca_reply__descriptor, "certificates", 0, LIMIT_CERTIFICATE},
 	{&pb__member_record__descriptor, "ended_reason", 0, LIMIT_TEXT},
 	{&pb__why_reply__descriptor, "summary", 0, LIMIT_TEXT},
 	{&pb__why_reply__descriptor, "machines", LIMIT_MACHINES, 0},

@@ -110,8 +110,8 @@ class Description:
 				("Hash", "agent-hash", [HASH] if with_agent else []),
 				("Binary", "agent-url", ["https://example.org:8443/a%20b/flota-agent?x=$(y)&z"] if with_agent and rng.random() < 0.5 else []),
 				("CACertificate", "ca-certificate", [self.file("ca.crt", b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")]
-					if rng.random() < 0.5 else []),
-				("ReleaseKey", "release-key", [self.file("release.pub", b"flota-release-key:v1:AAAA\n")] if rng.random() < 0.3 else [])]}
+					if with_agent or rng.random() < 0.5 else []),
+				("ReleaseKey", "release-key", [self.file("release.pub", b"flota-release-key-1:main:" + base64.b64encode(bytes(32)) + b"\n")] if rng.random() < 0.3 else [])]}
 		if ipa:
 			self.values["FreeIPA"] = [
 				("Domain", "ipa-domain", ["flota.example"]),

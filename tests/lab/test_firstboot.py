@@ -1,7 +1,5 @@
 """Bare root file systems that become machines of the fleet by a first-boot document and nothing else."""
 
-import os
-import shutil
 import time
 
 import pytest
@@ -19,16 +17,8 @@ HELLO = service("Type=oneshot", "RemainAfterExit=yes", start="echo hello",
 def flota():
 	with Fleet() as fleet:
 		flota = Flota(fleet)
-		serve_agent(flota)
+		flota.flotactl("release", "publish", BIN / "flota-agent", "--release=1.2.3")
 		yield flota
-
-
-def serve_agent(flota):
-	"""Puts the agent where the coordinator serves it from."""
-	version = flota.flotactl("version").stdout.split()[2]
-	folder = flota.fleet.outside(flota.data) / "agents" / version / os.uname().machine
-	folder.mkdir(parents=True)
-	shutil.copy(BIN / "flota-agent", folder)
 
 
 def address_of(host):
@@ -62,8 +52,7 @@ SSHAuthorizedKey={SSH_KEY}
 
 [Agent]
 Coordinator={ENDPOINT}
-HashOf={BIN}/flota-agent
-CACertificate={flota.data}/ca.crt
+Version=newest
 
 [File /etc/motd]
 Source=motd
