@@ -97,7 +97,7 @@ static void test_beginnings(void **state)
 	program_expect("c nosuch", 1, "Unit nosuch.service not found\n");
 	program_expect_part("reb --help", 0, "fleetctl rebalance ");
 	program_call_it("flotactl");
-	program_expect_part("re nosuch", 1, "Did you mean restart, rebalance?\n");
+	program_expect_part("re nosuch", 1, "Did you mean restart, rebalance, release?\n");
 }
 
 static void test_endpoints(void **state)
