@@ -93,10 +93,13 @@ static enum fl_code read_token(struct enroll *enroll, struct fl_error *err)
 
 static enum fl_code read_trust(struct enroll *enroll, struct fl_error *err)
 {
-	if (access(enroll->config->certificate, F_OK) == 0)
-		FL_TRY(tls_file_pin(enroll->config->ca_certificate, enroll->token.pin, err));
-	else
-		FL_TRY(read_token(enroll, err));
+	bool was_member = access(enroll->config->certificate, F_OK) == 0;
+	enum fl_code code = read_token(enroll, err);
+
+	/* Its key is known, perhaps; a token helps where it is not any more. */
+	if (code != FL_OK && was_member)
+		code = tls_file_pin(enroll->config->ca_certificate, enroll->token.pin, err);
+	FL_TRY(code);
 	return tls_credentials_pinned(enroll->token.pin, &enroll->credentials, err);
 }
 
@@ -289,8 +292,7 @@ static void reread_token(struct enroll *enroll)
 	uint8_t pin[TLS_PIN_BYTES];
 
 	memcpy(pin, enroll->token.pin, sizeof(pin));
-	if (enroll->token.id[0] == '\0' || read_token(enroll, NULL) != FL_OK ||
-		memcmp(pin, enroll->token.pin, sizeof(pin)) == 0 ||
+	if (read_token(enroll, NULL) != FL_OK || memcmp(pin, enroll->token.pin, sizeof(pin)) == 0 ||
 		tls_credentials_pinned(enroll->token.pin, &credentials, NULL) != FL_OK)
 		return;
 	tls_credentials_unref(enroll->credentials);

@@ -56,24 +56,33 @@ static EVP_PKEY *key_of(const char *pem)
 }
 
 /* X509_V_OK, or what OpenSSL has against it. */
-static int verify(const char *ca_pem, const char *pem, int purpose)
+static int verify_by(const char *ca_pem, const char *between_pem, const char *pem, int purpose)
 {
 	X509 *root = certificate_of(ca_pem), *leaf = certificate_of(pem);
 	X509_STORE *store = X509_STORE_new();
 	X509_STORE_CTX *context = X509_STORE_CTX_new();
+	STACK_OF(X509) *between = sk_X509_new_null();
 	int result;
 
+	if (between_pem != NULL)
+		assert_true(sk_X509_push(between, certificate_of(between_pem)) > 0);
 	assert_int_equal(X509_STORE_add_cert(store, root), 1);
-	assert_int_equal(X509_STORE_CTX_init(context, store, leaf, NULL), 1);
+	assert_int_equal(X509_STORE_CTX_init(context, store, leaf, between), 1);
 	X509_STORE_CTX_set_flags(context, X509_V_FLAG_X509_STRICT);
 	assert_int_equal(X509_STORE_CTX_set_purpose(context, purpose), 1);
 	(void)X509_verify_cert(context);
 	result = X509_STORE_CTX_get_error(context);
 	X509_STORE_CTX_free(context);
 	X509_STORE_free(store);
+	sk_X509_pop_free(between, X509_free);
 	X509_free(root);
 	X509_free(leaf);
 	return result;
+}
+
+static int verify(const char *ca_pem, const char *pem, int purpose)
+{
+	return verify_by(ca_pem, NULL, pem, purpose);
 }
 
 static struct ca_pair issue(enum identity_kind kind, const char *name,
@@ -399,6 +408,47 @@ static void test_requests_that_are_refused(void **state)
 	EVP_PKEY_free(rsa);
 }
 
+/* Who knows the old CA alone follows it to what the new one has signed; nobody follows anything to
+ * what the old one has signed who knows the new one alone. */
+static void test_one_ca_after_the_other(void **state)
+{
+	const struct identity identity = {.kind = IDENTITY_COORDINATOR, .fleet = "lab.1"};
+	struct ca *next, *stranger;
+	struct ca_pair files = {0}, other = {0}, leaf = {0};
+	struct ca_pair old_leaf = issue(IDENTITY_COORDINATOR, "", NULL, in_days(1));
+	char *cross, *forged;
+	struct fl_error err = {0};
+
+	(void)state;
+	assert_int_equal(ca_create("lab.1", &next, &files, &err), FL_OK);
+	assert_int_equal(ca_create("lab.1", &stranger, &other, &err), FL_OK);
+	assert_string_not_equal(ca_id(next), ca_id(ca));
+	assert_int_equal(ca_cross_sign(next, ca, &cross, &err), FL_OK);
+	assert_int_equal(ca_cross_sign(next, stranger, &forged, &err), FL_OK);
+	assert_int_equal(ca_issue(next, &identity, NULL, in_days(1), &leaf, &err), FL_OK);
+	assert_int_equal(
+		verify(files.certificate, leaf.certificate, X509_PURPOSE_SSL_SERVER), X509_V_OK);
+	assert_int_equal(
+		verify_by(ca_certificate(ca), cross, leaf.certificate, X509_PURPOSE_SSL_SERVER),
+		X509_V_OK);
+	assert_int_not_equal(
+		verify(ca_certificate(ca), leaf.certificate, X509_PURPOSE_SSL_SERVER), X509_V_OK);
+	assert_int_not_equal(
+		verify_by(ca_certificate(ca), forged, leaf.certificate, X509_PURPOSE_SSL_SERVER),
+		X509_V_OK);
+	assert_int_not_equal(
+		verify_by(files.certificate, cross, old_leaf.certificate, X509_PURPOSE_SSL_SERVER),
+		X509_V_OK);
+	free(cross);
+	free(forged);
+	ca_pair_fini(&files);
+	ca_pair_fini(&other);
+	ca_pair_fini(&leaf);
+	ca_pair_fini(&old_leaf);
+	ca_free(next);
+	ca_free(stranger);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,6 +459,7 @@ int main(void)
 		cmocka_unit_test(test_another_ca),
 		cmocka_unit_test(test_fleet_names),
 		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_one_ca_after_the_other),
 		cmocka_unit_test(test_request_gets_what_it_is_given),
 		cmocka_unit_test(test_requests_that_are_refused),
 	};

@@ -95,6 +95,18 @@ def test_a_machine_is_removed_and_joins_anew(flota):
 	flota.destroy_all()
 
 
+def test_a_removed_machine_whose_certificate_has_run_out_needs_a_token_alone():
+	with Fleet() as fleet:
+		flota = Flota(fleet, options=("CertificateLife=2s",))
+		host = flota.host("n1", token=flota.token())
+		flota.ready(host)
+		flota.flotactl("machine", "remove", "--force", host.machine_id)
+		says(host, "was removed by root")
+		host.install({"/etc/flota/token": flota.token()}, mode=0o600)
+		host.systemctl("restart", "flota-agent.service")
+		wait_until(lambda: flota.machine(host).get("state") == "up", "it to be back")
+
+
 def coordinators_certificate(flota):
 	return flota.fleet.run("sh", "-c", f"openssl x509 -noout -serial -issuer -in {flota.data}/coordinator.crt").stdout
 
@@ -181,7 +193,7 @@ def test_the_coordinators_own_certificate_is_renewed():
 		flota = Flota(fleet)
 		flota.stop()
 		flota.fleet.run(BIN / "flota-coordinator", "issue", "coordinator", "--data", flota.data, "--force",
-			"--address", GATEWAY, "--valid-for=6s")
+			"--address", GATEWAY, "--valid-for=4s")
 		flota.boot()
 		host = flota.host("n1", token=flota.token())
 		flota.ready(host)
@@ -264,7 +276,7 @@ def test_killed_at_each_step_of_joining():
 
 def test_killed_at_each_step_of_renewing():
 	with Fleet() as fleet:
-		faulty = Faulty(fleet, options=("CertificateLife=4s",))
+		faulty = Faulty(fleet, options=("CertificateLife=3s",))
 		for point in ("renew.key_made", "renew.asked", "renew.answered", "certificate.ca_written",
 				"renew.certificate_written", "renew.key_taken"):
 			before = generation(faulty.host)
