@@ -234,6 +234,8 @@ def test_one_agent_on_two_systems(layout):
 		flota.ready()
 		assert [host.systemctl("--version").stdout.split()[1] for host in hosts] == ["252", "257"]
 		for host in hosts:
+			# Its systemd understands all of the unit files.
+			assert "flota-" not in host.journal("--identifier=systemd", "--priority=warning")
 			unit = f"on-{host.name}.service"
 			flota.start(unit, service("MemoryMax=100M", fleet=f"MachineID={host.machine_id}"))
 			settle(host, unit)
