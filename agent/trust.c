@@ -20,6 +20,7 @@
 #define LOOK_MS     60000U
 #define LOOK_MIN_MS 500U
 #define RETRY_MS    30000U
+#define RUN_OUT_MS  1000U
 #define SPREAD_MS   2000U /* so that a fleet does not renew at one moment */
 
 struct trust {
@@ -49,6 +50,11 @@ static uint64_t wall_ms(void)
 
 static void on_timer(uv_timer_t *timer);
 
+static bool has_run_out(const struct trust *trust)
+{
+	return trust->credentials != NULL && trust->certificate.end_ms <= wall_ms();
+}
+
 /* When something is due, or may be. A renewal that failed is tried several times before the
  * certificate's end. */
 static void look_later(struct trust *trust)
@@ -63,6 +69,8 @@ static void look_later(struct trust *trust)
 	else if (certificate->renew_at_ms <= now_ms && certificate->end_ms > now_ms &&
 		 (certificate->end_ms - now_ms) / 8 < ms)
 		ms = (certificate->end_ms - now_ms) / 8;
+	else if (has_run_out(trust))
+		ms = RUN_OUT_MS;
 	(void)uv_timer_start(&trust->timer, on_timer, ms > LOOK_MIN_MS ? ms : LOOK_MIN_MS, 0);
 }
 
@@ -138,7 +146,8 @@ static void on_renewed(
 	struct fl_error own = {.code = FL_OK};
 
 	trust->renewing = false;
-	if (trust->closed != NULL)
+	/* Too late where its key has to do. */
+	if (trust->closed != NULL || trust->enroll != NULL)
 		return;
 	if (reply == NULL || take_renewed(trust, reply, &own) != FL_OK) {
 		fl_log(reply == NULL && err->code == FL_E_UNAVAILABLE ? FL_INFO : FL_ERROR,
@@ -202,7 +211,7 @@ static void on_joined(void *userdata)
 /* The next step, if one is due. */
 static enum fl_code look(struct trust *trust, struct fl_error *err)
 {
-	if (trust->enroll != NULL || trust->renewing)
+	if (trust->enroll != NULL || (trust->renewing && !has_run_out(trust)))
 		return FL_OK;
 	if (enroll_wanted(trust->config))
 		return enroll_open(&trust->enroll, trust->loop, trust->config, trust->facts,
@@ -211,7 +220,7 @@ static enum fl_code look(struct trust *trust, struct fl_error *err)
 		FL_TRY(load(trust, err));
 	if (!trust->told)
 		tell(trust);
-	if (wall_ms() < trust->certificate.renew_at_ms)
+	if (wall_ms() < trust->certificate.renew_at_ms || trust->renewing)
 		return FL_OK;
 	trust->renewing = true;
 	if (renew(trust, err) == FL_OK)
