@@ -4,6 +4,7 @@ import pytest
 
 from flota import GATEWAY, Flota, service
 from lab import Fleet, wait_until
+from test_service import DATA, UNIT, install
 
 PORT = 7442
 
@@ -56,3 +57,19 @@ def test_idle_peers_keep_nothing_but_that_port_busy(flota):
 	idle.stdin.close()
 	assert idle.wait() == 0
 	flota.destroy_all()
+
+
+def test_as_its_package_runs_it():
+	with Fleet() as fleet:
+		host = fleet.host("n1")
+		host.ready()
+		install(host)
+		host.run("flota-coordinator", "init", "--fleet", "lab", "--address", host.address)
+		host.systemctl("start", UNIT)
+		fleet.outside(fleet.dir / "ca.crt").write_text(host.read(f"{DATA}/ca.crt"))
+		host.write("/root/agent", "the agent")
+		host.run("flotactl", "release", "publish", "/root/agent", "--release=1.0", "--arch=x86_64")
+		url = f"https://{host.address}:{PORT}"
+		fetch = ("curl", "-sS", "--cacert", fleet.dir / "ca.crt")
+		assert fleet.run(*fetch, f"{url}/healthz").stdout == "ok\n"
+		assert fleet.run(*fetch, f"{url}/agents/1.0/x86_64/flota-agent").stdout == "the agent"
