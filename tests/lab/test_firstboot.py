@@ -165,14 +165,18 @@ def test_cloud_init(flota, record_property):
 	assert host.run("stat", "-c%y", "/etc/flota/agent.conf").stdout == before
 
 
-def test_script(flota):
-	host = flota.fleet.new_host("script")
-	with_networkd(host)
+@pytest.mark.parametrize("variant", ["bookworm", "nm"])
+def test_script(flota, variant):
+	host = flota.fleet.new_host(f"s-{variant}", variant=variant)
+	if variant == "bookworm":
+		with_networkd(host)
 	config, token = document(flota, "script", host)
 	host.install({"/root/first-boot": flota.fleet.outside(config)})
 	host.boot()
 	host.run("sh", "/root/first-boot")
 	joined(flota, host)
+	if variant == "nm":
+		assert "flota:eth0:activated" in host.run("nmcli", "--terse", "--fields=NAME,DEVICE,STATE", "connection").stdout
 	forgotten(host, token)
 	assert host.run("test", "-e", "/root/first-boot", check=False).returncode == 1
 	# Once more does no harm, be its token used.
@@ -181,3 +185,20 @@ def test_script(flota):
 	host.run("sh", "/root/first-boot")
 	wait_until(lambda: host.show("flota-agent.service", "MainPID") != pid, "the agent's restart")
 	joined(flota, host)
+
+
+def test_freeipa_is_asked_for_the_machine(flota):
+	"""A stand-in plays ipa-client-install: no FreeIPA server fits in here."""
+	host = flota.fleet.new_host("ipa")
+	password = "it's $HOME \"and\" `id` \\ é"
+	outside = flota.fleet.outside(flota.fleet.dir)
+	(outside / "password").write_text(password + "\n")
+	config, token = document(flota, "script", host, "--ipa-domain=flota.example", "--ipa-server=ipa1.flota.example",
+		"--ipa-password-file", flota.fleet.dir / "password", "--ntp=10.77.0.1")
+	host.install({"/usr/sbin/ipa-client-install": '#!/bin/sh\nprintf "%s\\n" "$@" > /root/asked\n'}, mode=0o755)
+	host.install({"/root/first-boot": flota.fleet.outside(config)})
+	host.boot()
+	host.run("sh", "/root/first-boot")
+	assert host.read("/root/asked").splitlines() == ["--unattended", "--mkhomedir", "--hostname=ipa.flota.example",
+		"--domain=flota.example", "--server=ipa1.flota.example", "--no-ntp", f"--password={password}"]
+	forgotten(host, token)
