@@ -80,8 +80,8 @@ def test_a_fleet_that_root_has_kept(layout):
 
 
 def test_both_daemons_of_one_machine(layout):
-	"""The coordinator under its hardening, with all that it does: a machine joins, its own one; its
-	certificate is renewed, its store is written, its HTTPS answers."""
+	"""The coordinator under its hardening, with all that it does: its certificate is renewed, its HTTPS
+	answers, a machine joins, its store is written, its CA changes, a release is published."""
 	with Fleet() as fleet:
 		host = fleet.host("n1", cgroup=layout)
 		host.ready()
@@ -106,6 +106,12 @@ def test_both_daemons_of_one_machine(layout):
 		host.write("/root/a.service", service())
 		host.run("flotactl", "start", "/root/a.service")
 		settle(host, "a.service")
+		host.run("flotactl", "ca", "rotate", "--yes")
+		host.run("flotactl", "release", "keygen", "k", "--out", "/root")
+		host.run("flotactl", "release", "sign", "/usr/bin/flota-agent", "--release=9.0.0", "--key=/root/k.key")
+		host.run("flotactl", "release", "publish", "/usr/bin/flota-agent")
+		assert host.run("find", DATA, "!", "-user", "flota").stdout == ""
+		assert owners(host, f"{DATA}/ca.key") == ["flota:flota 600"]
 		# Each has its folders, and the other's life is nothing to them.
 		for unit in (UNIT, "flota-agent.service", UNIT):
 			host.systemctl("restart", unit)
