@@ -434,6 +434,11 @@ static void on_upgrade_told(void *userdata)
 		link_info_changed(agent->link);
 }
 
+static bool on_upgrade_fenced(void *userdata)
+{
+	return exclusive_is_fenced(((struct agent *)userdata)->exclusive);
+}
+
 static void on_upgrade_restart(void *userdata)
 {
 	struct agent *agent = userdata;
@@ -444,6 +449,7 @@ static void on_upgrade_restart(void *userdata)
 static const struct upgrade_handlers upgrade_handlers = {
 	.fetch = on_fetch,
 	.told = on_upgrade_told,
+	.fenced = on_upgrade_fenced,
 	.restart = on_upgrade_restart,
 };
 

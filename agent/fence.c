@@ -27,6 +27,7 @@
 #include "agent/lease.h"
 #include "agent/systemd/bus.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/notify.h"
@@ -244,6 +245,16 @@ static void follow_agent(struct fence *fence)
 		fl_log(FL_ERROR, "fence.again", "error=%s", fl_error_text(&err));
 }
 
+static void write_own_version(const char *runtime_directory)
+{
+	FL_CLEANUP(fl_freep) char *path = fl_printf("%s/" LAUNCH_FENCE_VERSION, runtime_directory);
+	struct fl_error err = {.code = FL_OK};
+
+	if (path != NULL && fl_file_write(path, FLOTA_VERSION, strlen(FLOTA_VERSION), 0600, false,
+				    &err) != FL_OK)
+		fl_log(FL_WARNING, "fence.version", "error=%s", fl_error_text(&err));
+}
+
 /* ---- Looking ------------------------------------------------------------------------------ */
 
 static void look(struct fence *fence)
@@ -320,7 +331,7 @@ static enum fl_code open_handles(struct fence *fence, struct fl_error *err)
 
 static enum fl_code run(struct fence *fence, const char *runtime_directory, struct fl_error *err)
 {
-	fence->version_path = fl_printf("%s/agent-version", runtime_directory);
+	fence->version_path = fl_printf("%s/" LAUNCH_AGENT_VERSION, runtime_directory);
 	if (fence->version_path == NULL)
 		return FL_FAIL_NO_MEMORY(err);
 	fence->version_file = version_file(fence);
@@ -330,6 +341,7 @@ static enum fl_code run(struct fence *fence, const char *runtime_directory, stru
 	FL_TRY(open_handles(fence, err));
 	/* Pages that it has used stay: it must not wait for a disk when it has to act. */
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+	write_own_version(runtime_directory);
 	look(fence);
 	fl_notify("READY=1");
 	(void)uv_run(&fence->loop, UV_RUN_DEFAULT);

@@ -25,6 +25,11 @@
 
 #define LAUNCH_TRIAL_STARTS 2U
 
+/* In the runtime directory: which release the agent has become, for the fence to follow, and which
+ * one that is. */
+#define LAUNCH_AGENT_VERSION "agent-version"
+#define LAUNCH_FENCE_VERSION "fence-version"
+
 /* At the very beginning. Returns in the agent that is to run. The fence is never one on trial. */
 void launch(const struct config *config, bool is_fence, char **argv);
 

@@ -6,11 +6,13 @@
  *    │               RESTING           │                                       ▼
  *    └──────── refused ◀───────────────┴───────────────────────────────── RESTARTING
  *
- * CONFIRMING is the way of a release on trial, once: from in session to "this is it", on disk.
+ * CONFIRMING is the way of a release on trial, once: from in session to "this is it", on disk. Then,
+ * FENCING, it waits for the fence to become the same release: without one the machine would lose its
+ * exclusive units, and so would the next ones, so an upgrade is not done before.
  *
  * Deadlines: FETCHING that of its call, RESTING its timer, both together FETCH_MS; WRITING, CHECKING
  * and CONFIRMING end with the disk and with the ten seconds that the new program has to say its
- * version; RESTARTING with the process.
+ * version; FENCING after FENCE_MS; RESTARTING with the process.
  *
  * The worker thread owns `file`, `piece` and `err` while it works, the loop all else.
  */
@@ -35,11 +37,12 @@
 #include "proto/wire.h"
 #include "release/release.h"
 
-#define RETRY_MS     1000U
-#define FETCH_MS     (10U * 60U * 1000U)
-#define VERSION_S    10U
-#define FETCH_FILE   ".fetch"
-#define VERSION_FILE "agent-version"
+#define RETRY_MS   1000U
+#define FETCH_MS   (10U * 60U * 1000U)
+#define VERSION_S  10U
+#define FETCH_FILE ".fetch"
+#define FENCE_MS   15000U
+#define LOOK_MS    200U
 
 #define UPGRADE_STATES(X) \
 	X(UPGRADE, IDLE, FL_TO(UPGRADE, FETCHING) | FL_TO(UPGRADE, CONFIRMING)) \
@@ -50,7 +53,8 @@
 		FL_TO(UPGRADE, FETCHING) | FL_TO(UPGRADE, CHECKING) | FL_TO(UPGRADE, IDLE)) \
 	X(UPGRADE, CHECKING, FL_TO(UPGRADE, RESTARTING) | FL_TO(UPGRADE, IDLE)) \
 	X(UPGRADE, RESTARTING, 0) \
-	X(UPGRADE, CONFIRMING, FL_TO(UPGRADE, IDLE))
+	X(UPGRADE, CONFIRMING, FL_TO(UPGRADE, FENCING) | FL_TO(UPGRADE, IDLE)) \
+	X(UPGRADE, FENCING, FL_TO(UPGRADE, IDLE))
 FL_FSM_DEFINE(upgrade, UPGRADE_STATES)
 
 /* What is fetched: empty but while FETCHING to CHECKING. */
@@ -458,12 +462,48 @@ void upgrade_order(struct upgrade *upgrade, const Pb__UpgradeOrder *order)
 static void write_version(struct upgrade *upgrade)
 {
 	FL_CLEANUP(fl_freep)
-	char *path = fl_printf("%s/" VERSION_FILE, upgrade->config->runtime_directory);
+	char *path = fl_printf("%s/" LAUNCH_AGENT_VERSION, upgrade->config->runtime_directory);
 	struct fl_error err = {.code = FL_OK};
 
 	if (path != NULL && fl_file_write(path, FLOTA_VERSION, strlen(FLOTA_VERSION), 0600, false,
 				    &err) != FL_OK)
 		fl_log(FL_WARNING, "upgrade.version", "error=%s", fl_error_text(&err));
+}
+
+static void finish(struct upgrade *upgrade)
+{
+	fl_fsm_move(&upgrade->fsm, UPGRADE_IDLE, "all of it is the new one");
+	tell(upgrade, PB__UPGRADE_RESULT__STATE__DONE, "");
+}
+
+/* The fence says which it is in the runtime directory, in memory. */
+static bool fence_followed(const struct upgrade *upgrade)
+{
+	FL_CLEANUP(fl_freep)
+	char *path = fl_printf("%s/" LAUNCH_FENCE_VERSION, upgrade->config->runtime_directory);
+	FL_CLEANUP(fl_freep) char *version = NULL;
+	size_t len;
+
+	return path != NULL &&
+	       fl_file_read(path, RELEASE_VERSION_MAX, &version, &len, NULL) == FL_OK &&
+	       strcmp(version, FLOTA_VERSION) == 0 && upgrade->handlers->fenced(upgrade->userdata);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	struct upgrade *upgrade = FL_CONTAINER(timer, struct upgrade, retry);
+
+	if (fence_followed(upgrade)) {
+		(void)uv_timer_stop(timer);
+		finish(upgrade);
+	} else if (fl_clock_boot_ms() > upgrade->until_ms) {
+		(void)uv_timer_stop(timer);
+		fl_log(FL_ERROR, "upgrade.no_fence", "version=" FLOTA_VERSION);
+		fl_fsm_move(&upgrade->fsm, UPGRADE_IDLE, "no fence");
+		tell(upgrade, PB__UPGRADE_RESULT__STATE__REFUSED,
+			"the agent is " FLOTA_VERSION " now, but its fence does not come back: see "
+			"\"systemctl status flota-fence\" there");
+	}
 }
 
 static void on_confirmed(uv_work_t *work, int status)
@@ -473,16 +513,21 @@ static void on_confirmed(uv_work_t *work, int status)
 	(void)status;
 	if (!worked(upgrade))
 		return;
-	fl_fsm_move(&upgrade->fsm, UPGRADE_IDLE, "it is on disk, or cannot be");
 	if (upgrade->err.code != FL_OK) {
 		/* Then its time runs out, and the one before is back. */
+		fl_fsm_move(&upgrade->fsm, UPGRADE_IDLE, "it cannot be kept");
 		fl_log(FL_ERROR, "upgrade.confirm", "error=%s", fl_error_text(&upgrade->err));
 		return;
 	}
 	launch_trial_passed();
 	fl_log(FL_NOTICE, "upgrade.done", "version=%s", upgrade->record->current);
-	write_version(upgrade); /* the fence follows */
-	tell(upgrade, PB__UPGRADE_RESULT__STATE__DONE, "");
+	write_version(upgrade);
+	fl_fsm_move(&upgrade->fsm, UPGRADE_FENCING, "it is on disk");
+	upgrade->until_ms = fl_clock_boot_ms() + FENCE_MS;
+	if (upgrade->handlers->fenced(upgrade->userdata))
+		(void)uv_timer_start(&upgrade->retry, on_look, LOOK_MS, LOOK_MS);
+	else
+		finish(upgrade);
 }
 
 void upgrade_in_session(struct upgrade *upgrade)
@@ -581,6 +626,7 @@ void upgrade_close(struct upgrade *upgrade, void (*closed)(void *userdata), void
 	case UPGRADE_FETCHING:
 	case UPGRADE_RESTING:
 	case UPGRADE_RESTARTING:
+	case UPGRADE_FENCING:
 		close_now(upgrade);
 	}
 }

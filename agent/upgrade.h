@@ -22,6 +22,8 @@ struct upgrade_handlers {
 		void *userdata, struct fl_error *err);
 	/* There is something new to tell: upgrade_result(). */
 	void (*told)(void *userdata);
+	/* Whether a fence lives on this machine. */
+	bool (*fenced)(void *userdata);
 	/* The new release is in its place: the agent is to end, and to begin anew. */
 	void (*restart)(void *userdata);
 };

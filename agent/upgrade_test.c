@@ -37,6 +37,7 @@ struct stage {
 	uint64_t offset;
 	unsigned n_fetches, n_restarts;
 	bool closed;
+	bool is_fenced;
 };
 
 static struct release_secret secret;
@@ -85,13 +86,18 @@ static void on_told(void *userdata)
 	(void)userdata;
 }
 
+static bool on_fenced(void *userdata)
+{
+	return ((struct stage *)userdata)->is_fenced;
+}
+
 static void on_restart(void *userdata)
 {
 	((struct stage *)userdata)->n_restarts++;
 }
 
 static const struct upgrade_handlers handlers = {
-	.fetch = on_fetch, .told = on_told, .restart = on_restart};
+	.fetch = on_fetch, .told = on_told, .fenced = on_fenced, .restart = on_restart};
 
 static void write_text(const struct stage *stage, const char *name, const char *text)
 {
@@ -339,6 +345,55 @@ static void test_closed_in_the_middle(void **state)
 	(void)uv_idle_stop(&stage->answer);
 }
 
+/* A release on trial that comes into session; the last one of this process. */
+static void pass_trial(struct stage *stage)
+{
+	FL_CLEANUP(launch_record_freep) Pb__AgentReleaseRecord *record = NULL;
+	Pb__AgentReleaseRecord trial = PB__AGENT_RELEASE_RECORD__INIT;
+	Pb__UpgradeResult result = PB__UPGRADE_RESULT__INIT;
+
+	assert_int_equal(setenv("FLOTA_INSTALLED_AGENT", "0.0.1 /bin/true", 1), 0);
+	assert_int_equal(setenv("FLOTA_AGENT_ON_TRIAL", "1", 1), 0);
+	launch(&stage->config, false, NULL);
+	assert_true(launch_is_trial());
+	trial.installed = (char *)"0.0.1";
+	trial.current = (char *)"8.0";
+	trial.trial = (char *)"9.0";
+	trial.starts = 1;
+	trial.result = &result;
+	result.order = 5;
+	assert_int_equal(launch_write(&stage->config, &trial, NULL), FL_OK);
+	upgrade_close(stage->upgrade, on_closed, stage);
+	(void)uv_run(&stage->loop, UV_RUN_DEFAULT);
+	assert_int_equal(
+		upgrade_open(&stage->upgrade, &stage->loop, &stage->config, &handlers, stage, NULL),
+		FL_OK);
+	upgrade_in_session(stage->upgrade);
+	upgrade_in_session(stage->upgrade); /* with each report */
+	assert_int_equal(run(stage)->state, PB__UPGRADE_RESULT__STATE__DONE);
+	assert_int_equal(upgrade_result(stage->upgrade)->order, 5);
+	assert_false(launch_is_trial());
+	assert_int_equal(launch_read(&stage->config, &record, NULL), FL_OK);
+	assert_string_equal(record->current, "9.0");
+	assert_string_equal(record->previous, "8.0");
+	assert_string_equal(record->trial, "");
+	assert_int_equal(record->result->state, PB__UPGRADE_RESULT__STATE__DONE);
+}
+
+static void test_trial_passed(void **state)
+{
+	pass_trial(*state);
+}
+
+static void test_trial_passed_with_a_fence(void **state)
+{
+	struct stage *stage = *state;
+
+	stage->is_fenced = true;
+	write_text(stage, LAUNCH_FENCE_VERSION, FLOTA_VERSION);
+	pass_trial(stage);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -357,6 +412,8 @@ int main(void)
 		TEST(test_it_does_not_run),
 		TEST(test_it_is_another_program),
 		TEST(test_closed_in_the_middle),
+		TEST(test_trial_passed),
+		TEST(test_trial_passed_with_a_fence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
