@@ -10,6 +10,53 @@
 
 #include "base/file.h"
 
+/*
+ * Every allocation can fail: from the fail_at-th on all do (0: none). The linker puts these in the
+ * place of those that the modules under test, jansson too, call.
+ */
+static unsigned long fail_at, allocations;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_reallocarray(void *memory, size_t n, size_t size);
+void *__real_realloc(void *memory, size_t size);
+char *__real_strdup(const char *text);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_reallocarray(void *memory, size_t n, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+char *__wrap_strdup(const char *text);
+
+static bool fails(void)
+{
+	return fail_at > 0 && ++allocations >= fail_at;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_reallocarray(void *memory, size_t n, size_t size)
+{
+	return fails() ? NULL : __real_reallocarray(memory, n, size);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+	return fails() ? NULL : __real_realloc(memory, size);
+}
+
+char *__wrap_strdup(const char *text)
+{
+	return fails() ? NULL : __real_strdup(text);
+}
+
 #define TOKEN \
 	"flota1.0123456789abcdef.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA." \
 	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -164,6 +211,51 @@ static void test_kinds(void **state)
 	assert_non_null(strstr(err.text, "cloud-config"));
 }
 
+static enum fl_code make(const char *path, enum document_kind kind, const char *text, size_t len,
+	struct fl_error *err)
+{
+	FL_CLEANUP(machine_freep) struct machine *machine = NULL;
+	FL_CLEANUP_BUF struct fl_buf document = FL_BUF_INIT;
+	FL_CLEANUP_STRV struct fl_strv secrets = {0};
+
+	FL_TRY(machine_new(path, &machine, err));
+	FL_TRY(machine_parse(machine, text, len, NULL, err));
+	FL_TRY(machine_check(machine, err));
+	FL_TRY(machine_read_sources(machine, err));
+	return document_write(kind, machine, TOKEN, &document, &secrets, err);
+}
+
+static void test_out_of_memory(void **state)
+{
+	static const char *const paths[] = {"testdata/web1.machine", "testdata/ipa1.machine"};
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * (DOCUMENT_BUTANE + 1); i++) {
+		const char *path = paths[i % 2];
+		enum document_kind kind = i / 2;
+		FL_CLEANUP(fl_freep) char *text = NULL;
+		enum fl_code code;
+		unsigned long n = 0;
+		size_t len;
+
+		if (i % 2 == 1 && (kind == DOCUMENT_IGNITION || kind == DOCUMENT_BUTANE))
+			continue; /* no FreeIPA there */
+		assert_int_equal(fl_file_read(path, 65536, &text, &len, NULL), FL_OK);
+		do {
+			struct fl_error err = {0};
+
+			allocations = 0;
+			fail_at = ++n;
+			code = make(path, kind, text, len, &err);
+			fail_at = 0;
+			if (code != FL_OK)
+				assert_int_equal(err.code, FL_E_NO_MEMORY);
+		} while (code != FL_OK && n < 10000);
+		assert_int_equal(code, FL_OK);
+		assert_true(n > 100);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -172,6 +264,7 @@ int main(void)
 		cmocka_unit_test(test_freeipa_and_the_agent),
 		cmocka_unit_test(test_what_cannot_be),
 		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_out_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

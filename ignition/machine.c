@@ -1,6 +1,6 @@
 #include "ignition/machine.h"
 
-#include <openssl/evp.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +15,6 @@
 
 #define FILES_MAX       256U
 #define SOURCE_MAX      ((size_t)1 << 20)
-#define AGENT_MAX       ((size_t)128 << 20)
 #define FILE_PATH_MAX   1024U
 #define MODE_DEFAULT    0644U
 #define HTTPS_PORT      "7442" /* of the coordinator's own server */
@@ -166,12 +165,14 @@ static void add_file(struct reader *reader, const char *section, unsigned line)
 		unit_reporter_error(&reader->reporter, FL_E_INVALID, line, "%s", err.text);
 		return;
 	}
-	files = machine->n_files < FILES_MAX
-			? reallocarray(machine->files, machine->n_files + 1, sizeof(*files))
-			: NULL;
-	if (files == NULL) {
+	if (machine->n_files >= FILES_MAX) {
 		unit_reporter_error(&reader->reporter, FL_E_LIMIT, line,
 			"more than %u files and units", FILES_MAX);
+		return;
+	}
+	files = reallocarray(machine->files, machine->n_files + 1, sizeof(*files));
+	if (files == NULL) {
+		unit_reporter_error(&reader->reporter, FL_E_NO_MEMORY, line, "out of memory");
 		return;
 	}
 	machine->files = files;
@@ -384,19 +385,20 @@ enum fl_code machine_check(const struct machine *machine, struct fl_error *err)
 
 static enum fl_code hash_of(const char *path, char **ret_hash, struct fl_error *err)
 {
+	FL_CLEANUP(release_hash_freep) struct release_hash *hash = NULL;
 	FL_CLEANUP(fl_freep) char *data = NULL;
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	FL_CLEANUP_BUF struct fl_buf hash = FL_BUF_INIT;
-	unsigned n;
+	FL_CLEANUP_BUF struct fl_buf text = FL_BUF_INIT;
+	uint8_t sha512[RELEASE_HASH_BYTES];
 	size_t len;
 
-	FL_TRY(fl_file_read(path, AGENT_MAX, &data, &len, err));
-	if (EVP_Digest(data, len, digest, &n, EVP_sha512(), NULL) != 1)
-		return FL_FAIL(err, FL_E_INTERNAL, "%s: SHA-512 cannot be taken", path);
-	fl_buf_text(&hash, "sha512-");
-	for (unsigned i = 0; i < n; i++)
-		fl_buf_printf(&hash, "%02x", digest[i]);
-	return fl_buf_take(&hash, ret_hash, err);
+	FL_TRY(fl_file_read(path, RELEASE_SIZE_MAX, &data, &len, err));
+	FL_TRY(release_hash_new(&hash, err));
+	release_hash_add(hash, data, len);
+	release_hash_end(hash, sha512);
+	fl_buf_text(&text, "sha512-");
+	for (size_t i = 0; i < sizeof(sha512); i++)
+		fl_buf_printf(&text, "%02x", sha512[i]);
+	return fl_buf_take(&text, ret_hash, err);
 }
 
 /* What is said of the agent's hash and what its copy has are the same. */

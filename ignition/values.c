@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,14 +77,14 @@ static bool is_address(const char *text)
 static bool is_cidr(const char *text)
 {
 	const char *slash = strchr(text, '/');
-	FL_CLEANUP(fl_freep) char *address = NULL;
+	char address[INET6_ADDRSTRLEN];
+	size_t len = slash != NULL ? (size_t)(slash - text) : SIZE_MAX;
 	int family;
 
-	if (slash == NULL || !is_of(slash + 1, DIGITS, 3) || slash[1] == '0')
+	if (len >= sizeof(address) || !is_of(slash + 1, DIGITS, 3) || slash[1] == '0')
 		return false;
-	address = fl_memdup0(text, (size_t)(slash - text));
-	if (address == NULL)
-		return false;
+	memcpy(address, text, len);
+	address[len] = '\0';
 	family = family_of(address);
 	return family != AF_UNSPEC &&
 	       strtoul(slash + 1, NULL, 10) <= (family == AF_INET ? 32U : 128U);
@@ -147,32 +148,29 @@ static bool is_ssh_key(const char *text)
 /* HOST:PORT, HOST or [IPV6]:PORT; @len bytes. */
 static bool is_authority(const char *text, size_t len, bool wants_port)
 {
-	FL_CLEANUP(fl_freep) char *copy = fl_memdup0(text, len);
-	char *host = copy, *port = NULL;
+	char copy[DNS_NAME_MAX + 8];
+	char *host = copy, *port;
 
-	if (copy == NULL)
+	if (len >= sizeof(copy))
 		return false;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
 	if (*host == '[') {
-		char *end = strchr(host, ']');
-
-		if (end == NULL || (end[1] != '\0' && end[1] != ':'))
+		port = strchr(host, ']');
+		if (port == NULL)
 			return false;
-		if (end[1] == ':')
-			port = end + 2;
-		*end = '\0';
-		host++;
-		if (family_of(host) != AF_INET6)
+		*port++ = '\0';
+		if (family_of(++host) != AF_INET6)
 			return false;
 	} else {
-		port = strchr(host, ':');
-		if (port != NULL)
-			*port++ = '\0';
-		if (!is_server(host))
-			return false;
+		port = host + strcspn(host, ":");
 	}
-	if (port == NULL)
-		return !wants_port;
-	return is_of(port, DIGITS, 5) && strtoul(port, NULL, 10) - 1 < 65535;
+	if (*port == '\0')
+		return !wants_port && (host != copy || is_server(host));
+	if (*port != ':' || !is_of(port + 1, DIGITS, 5) || strtoul(port + 1, NULL, 10) - 1 >= 65535)
+		return false;
+	*port = '\0';
+	return host != copy || is_server(host);
 }
 
 static bool is_coordinator(const char *text)
