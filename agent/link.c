@@ -104,6 +104,7 @@ struct link {
 	bool all_wanted; /* all states are to be reported */
 	bool in_all; /* and pages of that are on their way */
 	uint32_t page; /* the last one of them */
+	uint64_t n_reports;
 
 	unsigned clients; /* that are not closed yet */
 	unsigned closing; /* timers that are not closed yet; 0 but while the link is closed */
@@ -341,6 +342,7 @@ static void send_report(struct link *link)
 	report.all = begin_all || link->in_all;
 	link->page = begin_all ? 0 : link->page + 1;
 	report.page = report.all ? link->page : 0;
+	report.number = ++link->n_reports;
 	report.more = report.all && more;
 	link->in_all = report.more;
 	link->due = more;

@@ -314,6 +314,38 @@ static void a_page_may_come_twice(void **state)
 	assert_true(report_page(fleet, 7, 1, false, &b));
 }
 
+static void numbered_report(
+	struct fleet *fleet, uint64_t session, uint64_t number, Pb__UnitState *first)
+{
+	Pb__ReportRequest request = PB__REPORT_REQUEST__INIT;
+
+	request.machine_id = (char *)"m1";
+	request.session = session;
+	request.number = number;
+	request.all = number == 1;
+	request.n_states = 1;
+	request.states = &first;
+	fleet_step(fleet, &(struct core_event){.kind = CORE_REPORT,
+				  .report = {.report = &request, .received_us = 4000}});
+}
+
+static void a_report_that_comes_late_is_not_heeded(void **state)
+{
+	struct fleet *fleet = *state;
+	Pb__UnitState before, after;
+
+	assert_true(fleet_start(fleet, "a.service", ""));
+	before = unit_state("a.service", fleet_epoch(fleet, "a.service"), "activating");
+	after = unit_state("a.service", fleet_epoch(fleet, "a.service"), "active");
+	numbered_report(fleet, 7, 1, &before);
+	numbered_report(fleet, 7, 2, &after);
+	numbered_report(fleet, 7, 1, &before);
+	assert_string_equal(seen(fleet, "a.service")->active, "active");
+	/* Another life of the agent counts anew. */
+	numbered_report(fleet, 8, 1, &before);
+	assert_string_equal(seen(fleet, "a.service")->active, "activating");
+}
+
 static void states_of_others_are_ignored(void **state)
 {
 	struct fleet *fleet = *state;
@@ -408,6 +440,7 @@ int main(void)
 		TEST(a_machine_without_units_is_woken_for_its_whole_assignment),
 		TEST(a_new_session_is_asked_for_everything),
 		TEST(a_page_may_come_twice),
+		TEST(a_report_that_comes_late_is_not_heeded),
 		TEST(states_of_others_are_ignored),
 		TEST(a_state_is_kept_whole_and_wakes_who_watches),
 	};

@@ -208,6 +208,7 @@ struct machine {
 	uint64_t session; /* of its agent */
 	uint64_t states_session; /* whose unit states are known here */
 	bool in_all; /* a report with `all` has begun and not ended */
+	uint64_t report_number; /* the last one of the session that was heeded */
 	uint64_t
 		all_revision; /* the assignment that its agent had on disk at the beginning of it */
 	uint32_t all_round;

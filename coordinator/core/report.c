@@ -189,6 +189,7 @@ void machine_in_session(struct machine *machine, uint64_t session)
 	if (machine->session == session)
 		return;
 	machine->session = session;
+	machine->report_number = 0;
 	machine->states_session = 0; /* and it is to report all that there is */
 	RB_FOREACH (placement, placement_tree, &machine->placements)
 		placement->gone = false;
@@ -207,11 +208,14 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 			report->machine_id);
 	machine_heard(core, machine);
 	machine_in_session(machine, report->session);
+	ret_answer->exclusive_ms = exclusive_lease_ms(core, machine, report);
+	if (report->number != 0 && report->number <= machine->report_number)
+		return FL_OK; /* what it says is known, or was so once */
+	machine->report_number = report->number;
 	if (report->capacity != NULL && machine_capacity_set(machine, report->capacity)) {
 		mark_machine_write(core, machine);
 		settle_help(core, machine, false);
 	}
-	ret_answer->exclusive_ms = exclusive_lease_ms(core, machine, report);
 	if (report->all && report->page == 0) {
 		machine->states_session = report->session;
 		machine->in_all = true;
@@ -225,7 +229,7 @@ enum fl_code core_do_report(struct core *core, const struct core_report *event,
 	}
 	for (size_t i = 0; i < report->n_states; i++)
 		take_state(core, machine, report->states[i], event);
-	/* The last page once more, whose answer was lost, would be the whole truth by itself. */
+	/* A last page whose first ones another life of the agent sent is not the whole truth. */
 	if (report->all && !report->more && machine->in_all) {
 		forget_unmentioned(core, machine);
 		machine->in_all = false;

@@ -608,6 +608,7 @@ static void send_report(struct host *host)
 	report.all = host->all_wanted || host->in_all;
 	host->page = host->all_wanted ? 0 : host->page + 1;
 	report.page = report.all ? host->page : 0;
+	report.number = ++host->n_reports;
 	report.more = host->in_all = report.all && more;
 	host->all_wanted = false;
 	host->report = REPORT_SENDING;

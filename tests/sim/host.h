@@ -101,6 +101,7 @@ struct host {
 	uint64_t reported_ms; /* when the report under way was sent, by its clock */
 	bool no_lease; /* the last report brought none */
 	uint32_t page; /* of states, the last one */
+	uint64_t n_reports;
 	bool all_wanted, in_all;
 	struct fl_map *agent_units; /* of struct agent_unit */
 };
