@@ -166,8 +166,9 @@ static void check_let_go(const struct coordinator *coordinator, const char *name
 	const struct unit *unit = unit_find(coordinator->core, name);
 	const struct host *host;
 
-	/* One that is gone, with a file that returned, is started nowhere. */
-	if (before->held < 0 || unit == NULL || unit->held != NULL ||
+	/* One that is gone, with a file that returned, is started nowhere; one that has become a global
+	 * unit is where it was, too. */
+	if (before->held < 0 || unit == NULL || unit->held != NULL || unit->body.rules.global ||
 		(event->kind != CORE_REPORT && event->kind != CORE_SYNC))
 		return;
 	host = &sim->hosts[before->held];
