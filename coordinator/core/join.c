@@ -395,6 +395,7 @@ static enum fl_code admit_by_token(struct core *core, const struct core_join *jo
 	*member = member_put(core, *member, &record);
 	if (*member == NULL)
 		return FL_FAIL_NO_MEMORY(err);
+	member_admitted(core, join->machine_id);
 	token->record->uses_left--;
 	mark_write(core, &token->write);
 	core_note(core, FL_INFO, "machine.admitted", "machine=%s hostname=%s address=%s token=%s",

@@ -174,6 +174,14 @@ void member_confirm(struct core *core, const char *id, const uint8_t *pin)
 	mark_member_write(core, member);
 }
 
+void member_admitted(struct core *core, const char *id)
+{
+	struct machine *machine = machine_find(core, id);
+
+	if (machine != NULL)
+		machine->is_revoked = false;
+}
+
 const char *core_revoked_next(const struct core *core, const char *after)
 {
 	Pb__MemberRecord record = {.id = (char *)after};
@@ -427,8 +435,7 @@ static enum fl_code adopt(struct core *core, const char *id, struct machine *mac
 		return FL_FAIL_NO_MEMORY(err);
 	if (change->key_pin != NULL)
 		refused_forget(core, refused);
-	if (machine != NULL)
-		machine->is_revoked = false;
+	member_admitted(core, id);
 	tell(core, "machine.adopted", id, machine, change);
 	return FL_OK;
 }

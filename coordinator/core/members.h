@@ -60,6 +60,9 @@ bool member_is_out(const struct member *member);
 /* FL_E_DENIED, with what to do. */
 enum fl_code member_refuse(const struct member *member, struct fl_error *err) FL_MUST_CHECK;
 
+/* It is a member, whatever it was before. */
+void member_admitted(struct core *core, const char *id);
+
 /* It has shown that key: the one before does not bring it back any more. @pin is nullable. */
 void member_confirm(struct core *core, const char *id, const uint8_t *pin);
 

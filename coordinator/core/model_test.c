@@ -25,10 +25,12 @@ struct model {
 	struct fleet fleet;
 	uint64_t random;
 	bool alive[N_MACHINES], known[N_MACHINES];
+	bool out[N_MACHINES]; /* revoked or removed: the daemon would not let its agent speak */
+	unsigned n_tokens;
 	char ids[N_MACHINES][16];
 	struct agent agents[N_MACHINES];
 	uint64_t epochs[N_UNITS]; /* the greatest seen of each name */
-	unsigned n_done, n_refused, n_placed, n_waiting, n_moved, n_restarts;
+	unsigned n_removed, n_done, n_refused, n_placed, n_waiting, n_moved, n_restarts;
 };
 
 static uint32_t pick(struct model *model, uint32_t below)
@@ -105,11 +107,45 @@ static void random_change(struct model *model)
 	model->n_refused += !done;
 }
 
+/* With a token that was made for it. */
+static void let_in(struct model *model, uint32_t i)
+{
+	static const uint8_t hash[CORE_HASH_BYTES] = {1};
+	const uint8_t key[CORE_HASH_BYTES] = {(uint8_t)i, 1};
+	Pb__TokensRequest request = PB__TOKENS_REQUEST__INIT;
+	struct core_event token = {.kind = CORE_TOKENS,
+		.tokens = {.request = &request, .secret_hash = hash, .by = "ana", .wall_ms = 1}};
+	struct core_event join = {.kind = CORE_JOIN,
+		.join = {.machine_id = model->ids[i],
+			.hostname = "",
+			.address = "",
+			.secret_hash = hash,
+			.key_pin = key,
+			.certificate = "",
+			.wall_ms = 1}};
+	struct core_answer answer;
+	char id[16];
+
+	snprintf(id, sizeof(id), "t%u", model->n_tokens++);
+	request.verb = PB__TOKENS_REQUEST__VERB__CREATE;
+	request.machine_id = model->ids[i];
+	token.tokens.new_id = join.join.token_id = id;
+	(void)fleet_step(&model->fleet, &token);
+	answer = fleet_step(&model->fleet, &join);
+	core_message_free(&answer.certificate->base);
+	request.verb = PB__TOKENS_REQUEST__VERB__REVOKE;
+	request.id = id;
+	(void)fleet_try(&model->fleet, &token, NULL);
+	model->out[i] = false;
+}
+
 static void random_join(struct model *model)
 {
 	uint32_t i = pick(model, N_MACHINES);
 	char metadata[64];
 
+	if (model->out[i])
+		let_in(model, i);
 	machine_metadata_text(model, metadata, sizeof(metadata));
 	fleet_join(&model->fleet, model->ids[i], metadata);
 	if (pick(model, 4) > 0)
@@ -147,6 +183,30 @@ static void random_operation(struct model *model)
 	core_message_free(&plan->base);
 }
 
+/* Machines are put out, and taken back. */
+static void random_membership(struct model *model)
+{
+	static const Pb__MachineChangeRequest__Verb verbs[] = {
+		PB__MACHINE_CHANGE_REQUEST__VERB__REVOKE, PB__MACHINE_CHANGE_REQUEST__VERB__REMOVE,
+		PB__MACHINE_CHANGE_REQUEST__VERB__ADOPT};
+	uint32_t i = pick(model, N_MACHINES);
+	Pb__MachineChangeRequest__Verb verb = verbs[pick(model, FL_COUNT(verbs))];
+	const struct core_event event = {.kind = CORE_MACHINE_CHANGE,
+		.machine_change = {.verb = verb,
+			.machine_id = model->ids[i],
+			.by = "ana",
+			.reason = "",
+			.force = pick(model, 3) > 0}};
+
+	if (fleet_try(&model->fleet, &event, NULL) != FL_OK)
+		return;
+	model->out[i] = verb != PB__MACHINE_CHANGE_REQUEST__VERB__ADOPT;
+	if (verb != PB__MACHINE_CHANGE_REQUEST__VERB__REMOVE)
+		return;
+	model->known[i] = false;
+	model->n_removed++;
+}
+
 static void random_time(struct model *model)
 {
 	char beating[512] = "";
@@ -155,7 +215,7 @@ static void random_time(struct model *model)
 	for (uint32_t i = 0; i < N_MACHINES; i++) {
 		if (pick(model, 40) == 0)
 			model->alive[i] = !model->alive[i];
-		if (model->alive[i] && model->known[i])
+		if (model->alive[i] && model->known[i] && !model->out[i])
 			len += (size_t)snprintf(
 				beating + len, sizeof(beating) - len, "%s ", model->ids[i]);
 	}
@@ -171,7 +231,7 @@ static void random_agent(struct model *model)
 	uint32_t i = pick(model, N_MACHINES);
 	struct agent *agent = &model->agents[i];
 
-	if (!model->known[i])
+	if (!model->known[i] || model->out[i])
 		return;
 	agent_sync(agent, &model->fleet);
 	fleet_check_assignment(model->fleet.core, model->ids[i], agent->units);
@@ -213,7 +273,9 @@ static void random_event(struct model *model)
 		random_change(model);
 	else if (what < 60)
 		random_operation(model);
-	else if (what < 65)
+	else if (what < 64)
+		random_membership(model);
+	else if (what < 69)
 		random_join(model);
 	else if (what < 80)
 		random_time(model);
@@ -240,8 +302,9 @@ static void run(uint64_t seed, unsigned steps, bool known)
 		check(&model);
 	}
 	print_message("%u changes done, %u refused; %u moves, %u steps with units waiting, "
-		      "%u restarts\n",
-		model.n_done, model.n_refused, model.n_moved, model.n_waiting, model.n_restarts);
+		      "%u restarts, %u machines removed\n",
+		model.n_done, model.n_refused, model.n_moved, model.n_waiting, model.n_restarts,
+		model.n_removed);
 	assert_true(!known ||
 		    (model.n_done > steps / 10 && model.n_placed > steps && model.n_moved > 0 &&
 			    model.n_waiting > 0 && model.n_restarts > 0));

@@ -51,8 +51,10 @@ static bool is_over(struct core *core, struct unit *unit)
 
 	if (!unit_is_active(unit) || unit->body.rules.global)
 		return true;
-	if (placement == NULL)
+	if (placement == NULL) {
+		unit->move.until_ms = UINT64_MAX; /* its time begins where it goes next */
 		return unit->held == NULL && !fl_list_linked(&unit->recheck);
+	}
 	if (placement->machine == unit->move.from)
 		return true;
 	if (unit->move.until_ms == UINT64_MAX)
