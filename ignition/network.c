@@ -128,7 +128,8 @@ static void write_family(const struct machine *machine, bool ipv6, struct fl_buf
 
 void network_write_keyfile(const struct machine *machine, struct fl_buf *out)
 {
-	fl_buf_text(out, "[connection]\nid=flota\ntype=ethernet\nautoconnect-priority=100\n");
+	/* Before cloud-init's own, whose priority is 120 in later versions. */
+	fl_buf_text(out, "[connection]\nid=flota\ntype=ethernet\nautoconnect-priority=999\n");
 	if (is_given(machine, MACHINE_INTERFACE)) {
 		fl_buf_text(out, "\n[match]\n");
 		write_list(

@@ -57,7 +57,7 @@ put /etc/NetworkManager/system-connections/flota.nmconnection 0600 <<'END'
 [connection]
 id=flota
 type=ethernet
-autoconnect-priority=100
+autoconnect-priority=999
 
 [match]
 interface-name=en*;eth0;

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from flota import BIN, ENDPOINT, Flota, service
-from lab import GATEWAY, Fleet, wait_until
+from lab import GATEWAY, Fleet, LabError, wait_until
 
 IGNITION = "/usr/lib/dracut/modules.d/30ignition/ignition"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPXcEBzMSj4zjOd3BGNEHZ7nUXxJ6QYtC5VZrUHfY8Wd ana@flota.example"
@@ -30,7 +30,7 @@ def document(flota, kind, host, *options):
 	"""The document of a machine that is like the lab host; its path, and its token."""
 	folder = flota.fleet.dir / "machines" / host.name
 	outside = flota.fleet.outside(folder)
-	outside.mkdir(parents=True)
+	outside.mkdir(parents=True, exist_ok=True)
 	(outside / "motd").write_text("Property of $HOME: 'all' of \"it\" \\ é\n")
 	(outside / "hello.service").write_text(HELLO)
 	(outside / "it.machine").write_text(f"""[Machine]
@@ -106,7 +106,7 @@ def ignite(flota, host, config):
 	"""
 	host.install({"/etc/selinux/config": "SELINUX=disabled\nSELINUXTYPE=none\n"})
 	programs = flota.fleet.dir / "programs"
-	flota.fleet.run("sh", "-ec", 'mkdir "$1"; ln -s /bin/true "$1/setfiles"', "sh", programs)
+	flota.fleet.run("sh", "-ec", 'mkdir -p "$1"; ln -sf /bin/true "$1/setfiles"', "sh", programs)
 	for stage in ("fetch", "files"):
 		flota.fleet.run(IGNITION, "--platform=file", f"--stage={stage}", "--log-to-stdout",
 			"--root", flota.fleet.dir / host.name / "root",
@@ -202,3 +202,20 @@ def test_freeipa_is_asked_for_the_machine(flota):
 	assert host.read("/root/asked").splitlines() == ["--unattended", "--mkhomedir", "--hostname=ipa.flota.example",
 		"--domain=flota.example", "--server=ipa1.flota.example", "--no-ntp", f"--password={password}"]
 	forgotten(host, token)
+
+
+def test_an_agent_that_was_not_meant_is_not_run(flota):
+	host = flota.fleet.new_host("wrong")
+	options = ("--agent-version=1.2.3", "--agent-hash=sha512-" + "0" * 128)
+	config, _ = document(flota, "ignition", host, *options)
+	with pytest.raises(LabError, match="hash verification failed"):
+		ignite(flota, host, config)
+	assert not (host.disk / "opt/flota/bin/flota-agent").exists()
+	config, _ = document(flota, "script", host, *options)
+	host.install({"/root/first-boot": flota.fleet.outside(config)})
+	host.boot()
+	done = host.run("sh", "/root/first-boot", check=False)
+	assert done.returncode == 1 and "is not the agent that was meant" in done.stderr
+	assert host.run("ls", "/opt/flota/bin").stdout == ""
+	for token in flota.json("token", "list"):
+		flota.flotactl("token", "revoke", token["id"])
