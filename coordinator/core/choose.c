@@ -58,6 +58,12 @@ static bool is_good(const struct search *search)
 	return search->best != NULL && !search->avoided && search->unmet <= search->good_unmet;
 }
 
+/* Whether neither this machine nor one that is more loaded could be better than the best. */
+static bool is_found(const struct search *search, const struct machine *machine)
+{
+	return search->best != NULL && is_good(search) && !less_loaded(machine, search->best);
+}
+
 static void consider(struct search *search, const struct machine *machine)
 {
 	const struct unit *unit = search->unit;
@@ -101,7 +107,7 @@ static void walk(struct search *search, struct pool *const *pools, size_t n_pool
 				least = i;
 		if (least == n_pools || search->n_looked > LOOK_MAX)
 			return;
-		if (is_good(search) && !less_loaded(at[least]->machine, search->best))
+		if (is_found(search, at[least]->machine))
 			return;
 		if (search->spread != NULL &&
 			spread_siblings(search->spread, at[least]->machine) != search->siblings) {
