@@ -466,6 +466,25 @@ static enum fl_code admit_nobody(
 		join->machine_id);
 }
 
+/* It holds what another machine has gone on from. */
+static enum fl_code refuse_copy(struct core *core, const struct core_join *join,
+	const struct member *member, struct fl_error *err)
+{
+	member_note_refused(core, join);
+	core_note(core, FL_WARNING, "machine.cloned",
+		"machine=%s address=%s generation=%u wanted=%u", join->machine_id, join->address,
+		join->generation, member->record->generation);
+	if (event_limit_take(core, &core->refusals) <= EVENTS_PER_MINUTE)
+		event_addf(core, "machine.cloned", NULL, NULL,
+			"%.8s: two machines go on from one disk's copy; the one at %s is refused",
+			join->machine_id, join->address);
+	return FL_FAIL(err, FL_E_DENIED,
+		"machine %s has renewed its certificate elsewhere since: this disk is a copy, or "
+		"was restored; let it in anew with \"flotactl token create --machine=%s\", or "
+		"\"flotactl machine adopt\"",
+		join->machine_id, join->machine_id);
+}
+
 /* Whether the certificate with which it asks is one of those that count. */
 static bool may_go_on(const struct core_join *join, const struct member *member)
 {
@@ -488,22 +507,8 @@ static enum fl_code renew(struct core *core, const struct core_join *join, struc
 			return FL_OK; /* the reply was lost */
 		return certify(core, join, member, generation + 1, err); /* it was adopted */
 	}
-	if (*member != NULL && !may_go_on(join, *member)) {
-		member_note_refused(core, join);
-		core_note(core, FL_WARNING, "machine.cloned",
-			"machine=%s address=%s generation=%u wanted=%u", join->machine_id,
-			join->address, join->generation, generation);
-		if (event_limit_take(core, &core->refusals) <= EVENTS_PER_MINUTE)
-			event_addf(core, "machine.cloned", NULL, NULL,
-				"%.8s: two machines go on from one disk's copy; the one at %s is "
-				"refused",
-				join->machine_id, join->address);
-		return FL_FAIL(err, FL_E_DENIED,
-			"machine %s has renewed its certificate elsewhere since: this disk is a "
-			"copy, or was restored; let it in anew with \"flotactl token create "
-			"--machine=%s\", or \"flotactl machine adopt\"",
-			join->machine_id, join->machine_id);
-	}
+	if (*member != NULL && !may_go_on(join, *member))
+		return refuse_copy(core, join, *member, err);
 	return certify(core, join, member, generation + 1, err);
 }
 
@@ -538,6 +543,10 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 	struct core_answer *answer, struct fl_error *err)
 {
 	struct member *member = member_find(core, join->machine_id);
+	/* The certificate of a copy may have run out before it first asks. */
+	bool is_copy = !join->renews && *join->token_id == '\0' && member != NULL &&
+		       !member_is_out(member) && !is_known(join, member) &&
+		       member_had_key(member, join->key_pin);
 	enum fl_code code;
 
 	if (join->renews)
@@ -546,9 +555,11 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 		code = admit_by_key(core, join, &member, err);
 	else if (*join->token_id != '\0')
 		code = admit_by_token(core, join, &member, err);
+	else if (is_copy)
+		code = refuse_copy(core, join, member, err);
 	else
 		code = admit_nobody(join, member, err);
-	if (code == FL_E_DENIED && !join->renews) {
+	if (code == FL_E_DENIED && !join->renews && !is_copy) {
 		member_note_refused(core, join);
 		core_note(core, FL_NOTICE, "machine.refused", "machine=%s address=%s why=%s",
 			join->machine_id, join->address, fl_error_text(err));

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "coordinator/core/members.h"
 #include "coordinator/core/testing.h"
 
 #define WALL_MS   UINT64_C(1700000000000)
@@ -253,6 +254,27 @@ static void a_known_key_comes_back_in(void **state)
 	assert_denied(fleet, &late, "not a member with this key");
 }
 
+static void a_copy_whose_certificate_has_run_out_is_one_too(void **state)
+{
+	struct fleet *fleet = *state;
+	struct core_join next = stranger, copy = stranger;
+
+	make_token(fleet, "t1");
+	assert_string_equal(join(fleet, &stranger), "first 1");
+	next.renews = true;
+	next.shown_pin = key_1;
+	next.key_pin = key_2;
+	next.certificate = "second";
+	next.generation = 1;
+	assert_string_equal(join(fleet, &next), "second 2");
+	member_confirm(fleet->core, "m1", key_2);
+	copy.token_id = "";
+	assert_denied(fleet, &copy, "this disk is a copy");
+	/* A token for it is the operator's word. */
+	copy.token_id = "t1";
+	assert_denied(fleet, &copy, "has been used");
+}
+
 static const char *metadata(struct fleet *fleet, const char *machine)
 {
 	static char text[256];
@@ -330,6 +352,7 @@ int main(void)
 		fleet_test(certificates_are_renewed),
 		fleet_test(a_certificate_made_by_hand_is_renewed_too),
 		fleet_test(a_known_key_comes_back_in),
+		fleet_test(a_copy_whose_certificate_has_run_out_is_one_too),
 		fleet_test(labels_come_from_the_token),
 		fleet_test(bad_tokens_are_not_made),
 	};

@@ -155,7 +155,7 @@ def test_certificates_are_renewed_under_running_units():
 
 def test_a_disks_copy_is_found_out():
 	with Fleet() as fleet:
-		flota = Flota(fleet, options=("CertificateLife=4s",))
+		flota = Flota(fleet, options=("CertificateLife=8s",))
 		host = flota.host("n1", token=flota.token())
 		flota.ready(host)
 		host.run("cp", "-a", "/etc/flota/tls", "/etc/flota/copy")
