@@ -543,10 +543,6 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 	struct core_answer *answer, struct fl_error *err)
 {
 	struct member *member = member_find(core, join->machine_id);
-	/* The certificate of a copy may have run out before it first asks. */
-	bool is_copy = !join->renews && *join->token_id == '\0' && member != NULL &&
-		       !member_is_out(member) && !is_known(join, member) &&
-		       member_had_key(member, join->key_pin);
 	enum fl_code code;
 
 	if (join->renews)
@@ -555,11 +551,12 @@ enum fl_code core_do_join(struct core *core, const struct core_join *join,
 		code = admit_by_key(core, join, &member, err);
 	else if (*join->token_id != '\0')
 		code = admit_by_token(core, join, &member, err);
-	else if (is_copy)
-		code = refuse_copy(core, join, member, err);
+	else if (member != NULL && !member_is_out(member) && member_had_key(member, join->key_pin))
+		/* Its certificate has run out before it first asked. */
+		return refuse_copy(core, join, member, err);
 	else
 		code = admit_nobody(join, member, err);
-	if (code == FL_E_DENIED && !join->renews && !is_copy) {
+	if (code == FL_E_DENIED && !join->renews) {
 		member_note_refused(core, join);
 		core_note(core, FL_NOTICE, "machine.refused", "machine=%s address=%s why=%s",
 			join->machine_id, join->address, fl_error_text(err));
