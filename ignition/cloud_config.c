@@ -12,15 +12,11 @@ static void write_list(const struct fl_strv *values, const char *indent, struct 
 	}
 }
 
-static void write_file(const char *folder, const char *path, unsigned mode, const void *data,
-	size_t len, struct fl_buf *out)
+static void write_file(
+	const char *path, unsigned mode, const char *data, size_t len, struct fl_buf *out)
 {
-	FL_CLEANUP_BUF struct fl_buf whole = FL_BUF_INIT;
-
-	fl_buf_printf(&whole, "%s%s", folder, path);
-	out->failed |= whole.failed;
 	fl_buf_text(out, "  - path: ");
-	text_yaml_word(fl_buf_str(&whole), out);
+	text_yaml_word(path, out);
 	fl_buf_printf(out, "\n    permissions: \"0%03o\"\n", mode);
 	if (text_is_block(data, len)) {
 		fl_buf_text(out, "    content: |\n");
@@ -73,18 +69,7 @@ enum fl_code cloud_config_write(
 		write_list(&machine->values[MACHINE_NTP], "    ", out);
 	}
 	fl_buf_text(out, "write_files:\n");
-	for (size_t i = 0; i < content->n_files; i++) {
-		const struct content_file *file = &content->files[i];
-
-		write_file("", file->path, file->mode, file->data, file->len, out);
-	}
-	for (size_t i = 0; i < content->n_units; i++) {
-		const struct content_unit *unit = &content->units[i];
-
-		if (unit->text != NULL)
-			write_file(
-				UNIT_FOLDER, unit->name, 0644, unit->text, strlen(unit->text), out);
-	}
+	content_write_files(content, write_file, out);
 	fl_buf_text(out, "runcmd:\n  - [sh, " CONTENT_STEPS "]\n");
 	return fl_buf_ok(out) ? FL_OK : FL_FAIL_NO_MEMORY(err);
 }

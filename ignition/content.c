@@ -382,3 +382,23 @@ void content_free(struct content *content)
 	free(content->units);
 	free(content);
 }
+
+void content_write_files(
+	const struct content *content, content_write_file *write, struct fl_buf *out)
+{
+	for (size_t i = 0; i < content->n_files; i++) {
+		const struct content_file *file = &content->files[i];
+
+		write(file->path, file->mode, file->data, file->len, out);
+	}
+	for (size_t i = 0; i < content->n_units; i++) {
+		const struct content_unit *unit = &content->units[i];
+		FL_CLEANUP_BUF struct fl_buf path = FL_BUF_INIT;
+
+		if (unit->text == NULL)
+			continue;
+		fl_buf_printf(&path, UNIT_FOLDER "%s", unit->name);
+		write(fl_buf_str(&path), 0644, unit->text, strlen(unit->text), out);
+		out->failed |= path.failed;
+	}
+}

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "ignition/machine.h"
 
@@ -56,4 +57,11 @@ struct content {
 enum fl_code content_new(const struct machine *machine, enum content_target target,
 	const char *token, struct content **ret_content, struct fl_error *err) FL_MUST_CHECK;
 void content_free(struct content *content);
+
+/* A file of a document in whose language a unit is a file as any other. */
+typedef void content_write_file(
+	const char *path, unsigned mode, const char *data, size_t len, struct fl_buf *out);
+/* All files, then all units that have a text. */
+void content_write_files(
+	const struct content *content, content_write_file *write, struct fl_buf *out);
 FL_DEFINE_CLEANUP(struct content *, content_free)

@@ -30,28 +30,27 @@ static bool is_plain(const char *data, size_t len)
 	return text_is_block(data, len);
 }
 
-static void write_file(const char *folder, const char *path, unsigned mode, const char *data,
-	size_t len, struct fl_buf *out)
+static void write_file(
+	const char *path, unsigned mode, const char *data, size_t len, struct fl_buf *out)
 {
-	FL_CLEANUP_BUF struct fl_buf whole = FL_BUF_INIT, end = FL_BUF_INIT;
+	FL_CLEANUP_BUF struct fl_buf end = FL_BUF_INIT;
 
-	fl_buf_printf(&whole, "%s%s", folder, path);
 	fl_buf_byte(out, '\n');
 	if (!is_plain(data, len)) {
 		fl_buf_text(out, "base64 -d <<'END' | put ");
-		text_shell_word(fl_buf_str(&whole), out);
+		text_shell_word(path, out);
 		fl_buf_printf(out, " 0%03o\n", mode);
 		text_base64(data, len, out);
 		fl_buf_text(out, "\nEND\n");
 	} else {
 		find_end(data, &end);
 		fl_buf_text(out, "put ");
-		text_shell_word(fl_buf_str(&whole), out);
+		text_shell_word(path, out);
 		fl_buf_printf(out, " 0%03o <<'%s'\n", mode, fl_buf_str(&end));
 		fl_buf_append(out, data, len);
 		fl_buf_printf(out, "%s\n", fl_buf_str(&end));
 	}
-	out->failed |= whole.failed || end.failed;
+	out->failed |= end.failed;
 }
 
 enum fl_code script_write(const struct content *content, struct fl_buf *out, struct fl_error *err)
@@ -73,18 +72,7 @@ enum fl_code script_write(const struct content *content, struct fl_buf *out, str
 			 "\tchmod \"$2\" \"$1.part\"\n"
 			 "\tmv -f \"$1.part\" \"$1\"\n"
 			 "}\n");
-	for (size_t i = 0; i < content->n_files; i++) {
-		const struct content_file *file = &content->files[i];
-
-		write_file("", file->path, file->mode, file->data, file->len, out);
-	}
-	for (size_t i = 0; i < content->n_units; i++) {
-		const struct content_unit *unit = &content->units[i];
-
-		if (unit->text != NULL)
-			write_file(
-				UNIT_FOLDER, unit->name, 0644, unit->text, strlen(unit->text), out);
-	}
+	content_write_files(content, write_file, out);
 	fl_buf_text(out, "\n# ---- The files are there. What is left to do:\n");
 	FL_TRY(steps_write(content, url, true, out, err));
 	fl_buf_text(out, "\n# This script, where it is a file, has no more to do.\n"
