@@ -9,53 +9,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-
-/*
- * Every allocation can fail: from the fail_at-th on all do (0: none). The linker puts these in the
- * place of those that the modules under test, jansson too, call.
- */
-static unsigned long fail_at, allocations;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_reallocarray(void *memory, size_t n, size_t size);
-void *__real_realloc(void *memory, size_t size);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_reallocarray(void *memory, size_t n, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-char *__wrap_strdup(const char *text);
-
-static bool fails(void)
-{
-	return fail_at > 0 && ++allocations >= fail_at;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_reallocarray(void *memory, size_t n, size_t size)
-{
-	return fails() ? NULL : __real_reallocarray(memory, n, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-	return fails() ? NULL : __real_realloc(memory, size);
-}
-
-char *__wrap_strdup(const char *text)
-{
-	return fails() ? NULL : __real_strdup(text);
-}
+#include "base/test_memory.h"
 
 #define TOKEN \
 	"flota1.0123456789abcdef.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA." \
@@ -244,10 +198,10 @@ static void test_out_of_memory(void **state)
 		do {
 			struct fl_error err = {0};
 
-			allocations = 0;
-			fail_at = ++n;
+			test_memory_allocations = 0;
+			test_memory_fail_at = ++n;
 			code = make(path, kind, text, len, &err);
-			fail_at = 0;
+			test_memory_fail_at = 0;
 			if (code != FL_OK)
 				assert_int_equal(err.code, FL_E_NO_MEMORY);
 		} while (code != FL_OK && n < 10000);

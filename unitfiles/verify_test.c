@@ -8,52 +8,7 @@
 
 #include <cmocka.h>
 
-/*
- * The nth allocation from now fails, and all behind it: 0 = none does. The linker puts these in
- * the place of those that the modules under test call.
- */
-static unsigned long fail_at, allocations;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_reallocarray(void *memory, size_t n, size_t size);
-void *__real_realloc(void *memory, size_t size);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_reallocarray(void *memory, size_t n, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-char *__wrap_strdup(const char *text);
-
-static bool fails(void)
-{
-	return fail_at > 0 && ++allocations >= fail_at;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_reallocarray(void *memory, size_t n, size_t size)
-{
-	return fails() ? NULL : __real_reallocarray(memory, n, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-	return fails() ? NULL : __real_realloc(memory, size);
-}
-
-char *__wrap_strdup(const char *text)
-{
-	return fails() ? NULL : __real_strdup(text);
-}
+#include "base/test_memory.h"
 
 #define START "ExecStart=/bin/true\n"
 
@@ -197,11 +152,11 @@ static void test_out_of_memory(void **state)
 		char hash[UNIT_FILE_HASH_SIZE];
 		struct fl_error err = {0};
 
-		allocations = 0;
-		fail_at = ++n;
+		test_memory_allocations = 0;
+		test_memory_fail_at = ++n;
 		code = unit_verify_read(text, strlen(text), "f", "a@1.service", UNIT_LENIENT,
 			&report, &file, &rules, &err);
-		fail_at = 0;
+		test_memory_fail_at = 0;
 		if (code != FL_OK) {
 			assert_int_equal(code, FL_E_NO_MEMORY);
 			assert_int_equal(err.code, FL_E_NO_MEMORY);
@@ -210,10 +165,10 @@ static void test_out_of_memory(void **state)
 			continue;
 		}
 		assert_int_equal(rules.n_metadata, 2);
-		fail_at = 1;
-		allocations = 0;
+		test_memory_fail_at = 1;
+		test_memory_allocations = 0;
 		assert_int_equal(unit_file_hash(file, hash, &err), FL_E_NO_MEMORY);
-		fail_at = 0;
+		test_memory_fail_at = 0;
 	} while (code != FL_OK && n < 1000);
 	assert_int_equal(code, FL_OK);
 	assert_true(n > 30);
